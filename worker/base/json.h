@@ -1,0 +1,27 @@
+/* jansson with the bounds that the worker needs (it recurses: its own limit of 2,048 levels would overrun a coroutine's stack). */
+#ifndef SI_JSON_H
+#define SI_JSON_H
+
+#include <jansson.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+#define JSON_DEPTH_MAX  64
+
+/*
+ * Parses one value. Returns a new reference, or NULL with *err (in the arena, or static) saying
+ * what and where: "line 1, column 7: …", "nested deeper than 64". Refuses duplicate keys, NUL in
+ * strings, invalid UTF-8 and bytes after the value.
+ */
+json_t *json_parse(arena_t *a, str_t text, const char **err);
+/* Compact JSON into b. 0 or SI_ENOMEM (b's maximum). */
+int     json_dump(buf_t *b, const json_t *v);
+/* Compact JSON in the arena. */
+char   *json_text(arena_t *a, const json_t *v);
+/* Frees v when the arena is freed; returns v. */
+json_t *json_own(arena_t *a, json_t *v);
+/* Member as string (its bytes live in o), or `missing` when absent, null or of another type. */
+str_t   json_str(const json_t *o, const char *name, str_t missing);
+
+#endif

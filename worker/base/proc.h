@@ -1,0 +1,30 @@
+/*
+ * The process context: the only mutable static data of the worker. Each
+ * module keeps its state behind its own pointer here and sees no other's.
+ */
+#ifndef SI_PROC_H
+#define SI_PROC_H
+
+#include "base/base.h"
+
+typedef struct proc {
+    int    slot;               /* 0..workers-1; -1 in the master and in tools */
+    char   instance[64];       /* "<slot>.<pid>": the worker's name on this machine */
+    char   node[64];           /* name of the machine, from the configuration */
+    bool   draining;           /* no new work is wanted; running turns finish */
+
+    struct logger   *logger;   /* base/logger */
+    struct loop     *loop;     /* run/loop */
+    struct co_sched *co;       /* run/co */
+    struct http_ctx *http;     /* io/http */
+    struct pg_pool  *pg;       /* io/pg */
+    struct redis    *redis;    /* io/redis */
+    struct links    *links;    /* link/link */
+    struct conf     *conf;     /* conf/conf */
+    struct convs    *convs;    /* turn/conv */
+    struct llm      *llm;      /* llm/gateway */
+} proc_t;
+
+extern proc_t proc;
+
+#endif

@@ -1,0 +1,39 @@
+/* HTTP client on libcurl's multi interface, streaming, driven by the loop. Used from coroutines. */
+#ifndef SI_HTTP_H
+#define SI_HTTP_H
+
+#include "base/arena.h"
+
+typedef struct http http_t;
+
+typedef struct {
+    const char  *method;            /* "POST" */
+    const char  *url;               /* http or https; no other scheme is let through, redirects are not followed */
+    const char **headers;           /* "Name: value", NULL-terminated; may be NULL */
+    str_t        body;              /* copied */
+    uint32_t     connect_ms;        /* 0: 5,000 */
+    const char  *unix_socket;       /* path, or NULL */
+    size_t       max_buffered;      /* bytes received and not read before the transfer is paused; 0: 256 KiB */
+} http_spec_t;
+
+void     http_init(void);           /* sets proc.http; needs the loop */
+void     http_exit(void);
+/* Starts a request. Never NULL. Strings of the spec are copied. */
+http_t  *http_start(const http_spec_t *spec);
+/* Waits for the response head. Status code (>= 100), or SI_EUNAVAIL (connect, TLS, reset: http_error()), SI_ETIMEDOUT, SI_ECANCELED. */
+int      co_http_head(http_t *h, uint64_t deadline);
+/* Value of a response header (any case), or NULL; lives until http_close(). */
+const char *http_header(http_t *h, const char *name);
+/*
+ * Waits for body bytes and hands out all that have come: *out lives until the next call.
+ * 1 with bytes, 0 at the clean end, SI_EUNAVAIL when it was cut (http_error()), SI_ETIMEDOUT, SI_ECANCELED.
+ */
+int      co_http_read(http_t *h, str_t *out, uint64_t deadline);
+/* Reads the rest of the body into the arena, at most max bytes: 0, SI_ENOMEM, or as co_http_read(). */
+int      co_http_body(http_t *h, arena_t *a, size_t max, str_t *out, uint64_t deadline);
+/* "Connection refused" …; static or lives until http_close(). */
+const char *http_error(const http_t *h);
+/* Ends it: a transfer under way is cut and its connection closed at once. */
+void     http_close(http_t *h);
+
+#endif

@@ -1,0 +1,219 @@
+/*
+ * The wire between edge and worker: the one header both sides include.
+ *
+ * A link is a Unix stream socket. It carries frames: a 16-byte little-endian
+ * head {u32 length; u8 type; u8 flags; u16 zero; u64 id} and `length` bytes
+ * of payload.  Needs only <stdint.h> and <string.h>.
+ *
+ * Life of a call (id is chosen by the edge, unique on its link, never 0):
+ *
+ *   edge                                worker
+ *   OPEN id, fields [FL_BODY]     ->
+ *   BODY id, bytes [FL_LAST] ...  ->    at most SI_WINDOW bytes unacknowledged;
+ *                                 <-    CREDIT id, u32 bytes consumed
+ *                                 <-    MOVED id, instance        (ends the call; nothing was done)
+ *                                 <-    HEAD id, fields
+ *                                 <-    DATA id, bytes ...        private bytes, <= SI_WINDOW unacknowledged
+ *   CREDIT id, u32 bytes sent     ->
+ *                                 <-    ATTACH id, {u64 log, u32 seq, key}
+ *                                       the call now reads the shared log from the
+ *                                       log's present end on this link; its id is over
+ *                                 <-    END id [FL_ABORT]         the answer is whole; with FL_ABORT it is
+ *                                       cut: the edge must not let it look whole
+ *   CANCEL id                     ->    the client has gone; no frame of this id follows but those under way
+ *
+ * A shared log (id chosen by the worker, unique on its process, never 0):
+ *
+ *                                 <-    DATA log [FL_LOG]         u8 n, n bytes last event id, then bytes:
+ *                                       always whole events, one frame each publish
+ *                                 <-    END log [FL_LOG] [FL_ABORT]  every reader ends. With FL_ABORT the edge
+ *                                       resumes the log elsewhere (the worker is draining)
+ *   DETACH log, u32 seq           ->    the edge has no more readers. `seq` is that of the last ATTACH the edge
+ *                                       has seen; the worker ignores a DETACH older than its last ATTACH
+ *
+ * When a link dies the edge opens, at another worker and once for each mirror
+ * with readers, a call whose reader is the mirror itself: OPEN with T_RESUME
+ * (log key), T_TENANT, T_LAST_ID.  In its answer each DATA has the form of
+ * log DATA (and carries FL_EVENT), and ATTACH binds the mirror to the new log.
+ *
+ * Anything unknown, too long or out of order closes the link with a reason in
+ * the log of the side that saw it.
+ */
+#ifndef SI_FRAME_H
+#define SI_FRAME_H
+
+#include <stdint.h>
+#include <stddef.h>
+#include <string.h>
+
+#define SI_LINK_VERSION   1u
+#define SI_FRAME_HEAD     16u
+#define SI_FRAME_MAX      (8u << 20)     /* log DATA: one event may hold a whole message */
+#define SI_OPEN_MAX       (128u << 10)   /* OPEN and HEAD: all fields together */
+#define SI_DATA_MAX       (64u << 10)    /* private DATA and BODY */
+#define SI_SMALL_MAX      1024u          /* every other type */
+#define SI_WINDOW         (64u << 10)    /* unacknowledged private bytes, each direction of a call */
+#define SI_ID_MAX         64u            /* an event id as text */
+#define SI_KEY_MAX        128u           /* a log key, an instance name */
+
+enum si_frame_type {
+    SI_F_HELLO = 1,     /* both: the first frame of each side */
+    SI_F_OPEN,          /* edge */
+    SI_F_BODY,          /* edge */
+    SI_F_CANCEL,        /* edge */
+    SI_F_CREDIT,        /* both: payload u32 */
+    SI_F_DETACH,        /* edge: payload u32 seq */
+    SI_F_PING,          /* edge; no payload, id is echoed */
+    SI_F_HEAD,          /* worker */
+    SI_F_DATA,          /* worker */
+    SI_F_END,           /* worker */
+    SI_F_MOVED,         /* worker: payload is an instance name; connect to <folder>/<instance>.sock */
+    SI_F_ATTACH,        /* worker: payload u64 log, u32 seq, log key */
+    SI_F_GOAWAY,        /* worker: id 0, no payload: open no more calls here, what runs goes on */
+    SI_F_PONG,          /* worker: payload u32 running turns, u32 calls */
+    SI_F_TYPES
+};
+
+enum si_frame_flag {
+    SI_FL_BODY  = 1,    /* OPEN: BODY frames follow */
+    SI_FL_LAST  = 2,    /* BODY: this was the last one */
+    SI_FL_LOG   = 4,    /* DATA, END: id is a log's */
+    SI_FL_EVENT = 8,    /* DATA of a resume call: log form */
+    SI_FL_ABORT = 16    /* END: see above */
+};
+
+/* Fields of HELLO, OPEN and HEAD: {u8 tag; u32 length; bytes}. */
+enum si_tag {
+    SI_T_VERSION = 1,   /* HELLO: u32 */
+    SI_T_PEER,          /* HELLO of edge: "nginx <pid>"; of worker: its instance name "<slot>.<pid>" */
+    SI_T_METHOD,        /* OPEN: as received, "GET" */
+    SI_T_PATH,          /* OPEN: normalised path, without arguments, percent-decoded by nginx */
+    SI_T_ARGS,          /* OPEN: raw query string, may be missing */
+    SI_T_HEADER,        /* OPEN, HEAD: name, NUL, value; repeated; OPEN sends names in lower case */
+    SI_T_ADDR,          /* OPEN: client address as text */
+    SI_T_CALL_KEY,      /* OPEN: nginx's $request_id: the same when the edge sends the call again */
+    SI_T_RESUME,        /* OPEN: log key */
+    SI_T_TENANT,        /* OPEN with T_RESUME, HEAD: tenant id as text */
+    SI_T_LAST_ID,       /* OPEN with T_RESUME: id of the last event the mirror holds */
+    SI_T_STATUS,        /* HEAD: u32 */
+    SI_T_LENGTH,        /* HEAD: u32 content length; missing: unknown, chunked */
+    SI_T_USER,          /* HEAD: user id as text, for the access log */
+    SI_T_TURN,          /* HEAD: turn id as text, for the access log */
+    SI_T_STREAM,        /* HEAD: no bytes: an event stream (heartbeats, no buffering, log in time) */
+    SI_T_TAGS
+};
+
+typedef struct {
+    uint32_t length;
+    uint8_t  type;
+    uint8_t  flags;
+    uint64_t id;
+} si_frame_t;
+
+typedef struct {
+    uint8_t        tag;
+    uint32_t       length;
+    const uint8_t *data;
+} si_field_t;
+
+static inline void si_put32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t) v;
+    p[1] = (uint8_t) (v >> 8);
+    p[2] = (uint8_t) (v >> 16);
+    p[3] = (uint8_t) (v >> 24);
+}
+
+static inline void si_put64(uint8_t *p, uint64_t v)
+{
+    si_put32(p, (uint32_t) v);
+    si_put32(p + 4, (uint32_t) (v >> 32));
+}
+
+static inline uint32_t si_get32(const uint8_t *p)
+{
+    return (uint32_t) p[0] | (uint32_t) p[1] << 8 | (uint32_t) p[2] << 16
+           | (uint32_t) p[3] << 24;
+}
+
+static inline uint64_t si_get64(const uint8_t *p)
+{
+    return (uint64_t) si_get32(p) | (uint64_t) si_get32(p + 4) << 32;
+}
+
+/* Writes SI_FRAME_HEAD bytes. */
+static inline void si_frame_put(uint8_t *p, uint8_t type, uint8_t flags,
+                                uint64_t id, uint32_t length)
+{
+    si_put32(p, length);
+    p[4] = type;
+    p[5] = flags;
+    p[6] = p[7] = 0;
+    si_put64(p + 8, id);
+}
+
+/* The longest payload a frame of this type and these flags may have. */
+static inline uint32_t si_frame_limit(uint8_t type, uint8_t flags)
+{
+    switch (type) {
+    case SI_F_OPEN: case SI_F_HEAD:
+        return SI_OPEN_MAX;
+    case SI_F_BODY:
+        return SI_DATA_MAX;
+    case SI_F_DATA:
+        return (flags & (SI_FL_LOG | SI_FL_EVENT)) ? SI_FRAME_MAX : SI_DATA_MAX;
+    default:
+        return SI_SMALL_MAX;
+    }
+}
+
+/* Reads a head of SI_FRAME_HEAD bytes. Returns NULL, or the reason why the link must be closed. */
+static inline const char *si_frame_get(const uint8_t *p, si_frame_t *f)
+{
+    f->length = si_get32(p);
+    f->type = p[4];
+    f->flags = p[5];
+    f->id = si_get64(p + 8);
+
+    if (f->type == 0 || f->type >= SI_F_TYPES) {
+        return "unknown frame type";
+    }
+    if (p[6] != 0 || p[7] != 0) {
+        return "reserved bytes are not zero";
+    }
+    if (f->length > si_frame_limit(f->type, f->flags)) {
+        return "frame too long";
+    }
+    return NULL;
+}
+
+/* Writes the 5 bytes before a field's data. */
+static inline void si_field_head(uint8_t *p, uint8_t tag, uint32_t length)
+{
+    p[0] = tag;
+    si_put32(p + 1, length);
+}
+
+/*
+ * Steps through fields: *p to end. Returns 1 with a field, 0 at the end, -1 if
+ * the payload is malformed. The field's data points into the payload.
+ */
+static inline int si_field_next(const uint8_t **p, const uint8_t *end, si_field_t *f)
+{
+    if (*p == end) {
+        return 0;
+    }
+    if (end - *p < 5) {
+        return -1;
+    }
+    f->tag = (*p)[0];
+    f->length = si_get32(*p + 1);
+    if (f->tag == 0 || f->tag >= SI_T_TAGS || f->length > (size_t) (end - *p - 5)) {
+        return -1;
+    }
+    f->data = *p + 5;
+    *p += 5 + f->length;
+    return 1;
+}
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * Stackful coroutines: calls, turns and jobs. Parsers, links and pools are
+ * state machines on the main stack and never resume a coroutine themselves:
+ * they wake a wait, and the loop runs the ready queue.
+ *
+ * A function that may yield says co_ in its name and runs in a coroutine only.
+ */
+#ifndef SI_CO_H
+#define SI_CO_H
+
+#include "base/list.h"
+
+typedef struct co co_t;
+
+/* One thing a coroutine waits for. Lives on its stack or in the object that completes it. */
+typedef struct wait {
+    co_t *co;           /* the coroutine parked on it, or NULL */
+    int   rc;           /* the result once done */
+    bool  done;
+} wait_t;
+
+#define CO_NO_DEADLINE  UINT64_MAX     /* only for a wait whose completer has a deadline of its own */
+
+/* Sets proc.co. Needs the loop. */
+void  co_init(void);
+void  co_exit(void);
+/* A new coroutine, ready to run at the next turn of the loop. `name` must be static. */
+co_t *co_spawn(const char *name, void (*fn)(void *arg), void *arg);
+/* The running coroutine; NULL on the main stack. */
+co_t *co_self(void);
+
+static inline void wait_init(wait_t *w) { *w = (wait_t) { NULL, 0, false }; }
+
+/*
+ * Parks the running coroutine until w is done. Returns w->rc, or SI_ETIMEDOUT when clock_ms()
+ * reaches `deadline` (ms), or SI_ECANCELED when the coroutine is cancelled (at once if it
+ * already is). A wait that is done already returns without yielding. `where` is static, as
+ * "pg:recall", and is shown in /status. After a return that is not w->rc the wait is
+ * unhooked: a later wait_wake() finds nobody and is harmless, if w still lives.
+ */
+int   co_wait(wait_t *w, const char *where, uint64_t deadline);
+/* Completes a wait. The first one wins: returns false, and changes nothing, if it was done already. */
+bool  wait_wake(wait_t *w, int rc);
+/* Sleeps; 0 or SI_ECANCELED. */
+int   co_sleep(uint64_t ms, const char *where);
+/* Lets the others run once; 0 or SI_ECANCELED. */
+int   co_yield(void);
+
+/* Cancels: every wait of it, now and later, returns SI_ECANCELED. */
+void  co_cancel(co_t *co);
+bool  co_cancelled(const co_t *co);
+/* While masked, waits ignore the cancellation: for writing down the end. Returns the former value. */
+bool  co_mask(bool on);
+
+/* Every wait of the running coroutine ends at this clock_ms() at the latest; 0 takes it off. */
+void  co_deadline(uint64_t at);
+
+/* For /status: calls fn for each coroutine with where it waits and since when (clock_ms). */
+void  co_each(void (*fn)(co_t *co, const char *name, const char *where, uint64_t since, void *arg), void *arg);
+size_t co_count(void);
+
+#endif
