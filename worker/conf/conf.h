@@ -1,0 +1,69 @@
+/*
+ * The configuration: YAML files, later ones over earlier ones (maps are merged, other values
+ * replaced), checked against one key table (conf/keys.c).
+ */
+#ifndef SI_CONF_H
+#define SI_CONF_H
+
+#include "base/arena.h"
+
+typedef struct {
+    const char *name;
+    const char *kind;           /* "openai" or "offline" */
+    const char *base_url;       /* without a trailing slash; "" for offline */
+    const char *api_key;        /* resolved secret; never printed; may be "" */
+    uint64_t    connect_ms, first_byte_ms, idle_ms;
+} conf_provider_t;
+
+typedef struct {
+    const char *name;           /* as clients name it */
+    const conf_provider_t *provider;
+    const char *upstream;       /* the provider's name of it; default: name */
+    uint64_t    max_tokens;     /* of one answer; 0: the provider's default */
+} conf_model_t;
+
+typedef struct {
+    const char *name;
+    const char *model;          /* a model's name, or NULL: the default model */
+    const char *prompt;         /* system prompt, may be "" */
+} conf_agent_t;
+
+typedef struct conf {
+    arena_t    *arena;
+    const char *node;           /* default: host name */
+    uint64_t    workers;
+    const char *sockets;        /* folder of the workers' sockets */
+    const char *database_url;
+    uint64_t    database_pool;
+    const char *redis_url;
+    const char *log_file;       /* NULL: stderr */
+    int         log_level;
+
+    uint64_t    calls_max;      /* at once in one worker */
+    uint64_t    turns_max;      /* running in one worker; past it 503 */
+    uint64_t    turns_queued;   /* waiting in one conversation; past it 409 */
+    uint64_t    turn_deadline;  /* ms, whole turn */
+    uint64_t    turn_attempts;  /* a turn whose worker died this often fails */
+    uint64_t    input_max;      /* bytes of one user message */
+    uint64_t    answer_max;     /* bytes of one answer */
+    uint64_t    history_messages, history_tokens;
+    uint64_t    lease_ms;       /* a worker silent for so long is dead */
+    uint64_t    drain_ms;       /* a draining worker leaves after this at the latest */
+
+    conf_provider_t *providers; size_t nproviders;
+    conf_model_t    *models;    size_t nmodels;
+    conf_agent_t    *agents;    size_t nagents;
+    const char *default_model, *default_agent;
+} conf_t;
+
+/*
+ * Reads and checks n files. NULL on error, with *err in the form
+ *   conf/si.yaml:12: database.pool: expected a whole number from 1 to 64, got "many"
+ * in the arena `a`. Secrets: "env:NAME", "file:PATH" (trailing newline dropped); a missing one is an error.
+ */
+conf_t *conf_load(arena_t *a, const char *const *files, size_t n, const char **err);
+void    conf_free(conf_t *c);
+const conf_model_t *conf_model(const conf_t *c, str_t name);
+const conf_agent_t *conf_agent(const conf_t *c, str_t name);
+
+#endif

@@ -1,0 +1,50 @@
+/* One HTTP request as the worker sees it. Used by the coroutine that handles it. */
+#ifndef SI_CALL_H
+#define SI_CALL_H
+
+#include "base/arena.h"
+#include "link/evlog.h"
+
+typedef struct call {
+    arena_t *arena;             /* freed when the handler has returned and the call is over */
+    str_t    method, path, query, addr;
+    str_t    key;               /* the edge's request id; the same when the edge sends the call again */
+    str_t    resume;            /* log key, when the edge resumes a mirror; path is empty then */
+    str_t    resume_tenant, resume_id;
+    uint64_t started;           /* clock_us() */
+    const char *tenant, *user, *turn;   /* set by the handler before call_head(): HEAD fields for the access log */
+    int      status;            /* sent by call_head(), 0 before */
+} call_t;
+
+typedef struct {
+    int      status;
+    int64_t  length;            /* -1: unknown, chunked */
+    bool     stream;            /* an event stream */
+    const char *type;           /* Content-Type, or NULL */
+    size_t   nheaders;
+    const char *headers[8][2];  /* further ones: name, value (no CR, LF, NUL: such a header is dropped and logged) */
+} call_head_t;
+
+/* Request header by lower-case name; n == 0 and p == NULL when missing. Joined with ", " when repeated. */
+str_t call_header(call_t *call, const char *name);
+/*
+ * The whole body, in the arena. 0, SI_ENOMEM (longer than max; the rest is discarded), SI_ECLOSED, SI_ETIMEDOUT, SI_ECANCELED.
+ */
+int   co_call_body(call_t *call, size_t max, str_t *out, uint64_t deadline);
+/* Sends HEAD once. */
+void  call_head(call_t *call, const call_head_t *head);
+/* Sends private bytes within the credit window. 0, SI_ECLOSED (the client or the link has gone), SI_ETIMEDOUT, SI_ECANCELED. */
+int   co_call_write(call_t *call, const void *p, size_t n, uint64_t deadline);
+/* One event in log form, for a call with `resume`; for others the same as co_call_write(). */
+int   co_call_event(call_t *call, str_t id, str_t wire, uint64_t deadline);
+/* The answer is whole / is cut. Ends the call. */
+void  call_end(call_t *call);
+void  call_abort(call_t *call);
+/* Ends the call: the edge sends it to that instance instead. Only before call_head(). */
+void  call_moved(call_t *call, const char *instance);
+/* Ends the call: its reader goes on in the log, from the log's present end. False when the link has gone. */
+bool  call_attach(call_t *call, evlog_t *log);
+/* False once the client or the link has gone. The coroutine is cancelled then (co_cancel). */
+bool  call_alive(const call_t *call);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * The worker's side of the links: it listens on <folder>/<instance>.sock, speaks
+ * frame.h with every edge process, and starts a coroutine for each call.
+ */
+#ifndef SI_LINK_H
+#define SI_LINK_H
+
+#include "base/base.h"
+
+struct call;
+
+/*
+ * Listens. `handler` runs in a coroutine of its own for each call and must answer it (head and end,
+ * attach, or moved); when it returns without, the call is answered with 500. At most `max_calls`
+ * at once over all links; a further OPEN is answered 503 with Retry-After: 1 without a coroutine.
+ * Sets proc.links. 0 or SI_EINVAL (logged).
+ */
+int  links_init(const char *folder, size_t max_calls, void (*co_handler)(struct call *call));
+/* Puts this instance at <folder>/<slot>.sock (hard link, then rename: atomic). Called when calls can be served. */
+int  links_publish(void);
+/* GOAWAY to every link, now and to those that come. Calls that come all the same are served. */
+void links_drain(void);
+/* Calls being handled. */
+size_t links_calls(void);
+/* Closes everything, removes the instance's socket (and the slot's, if it still is this instance's). */
+void links_exit(void);
+/* True when a worker of this machine listens on <folder>/<instance>.sock: it lives. Never blocks (Unix sockets). */
+bool links_alive(const char *instance);
+
+#endif
