@@ -79,7 +79,11 @@ typedef struct {
     const char  *model_used, *output, *error, *error_detail;    /* "" when none; error: stable code */
     bool         retryable, cancel_requested;
     int64_t      input_tokens, output_tokens, first_token_ms, duration_ms;     /* -1: not known */
-    const char  *created, *finished;        /* RFC 3339; finished "" while it is not */
+    const char  *created, *finished;        /* RFC 3339, ms, UTC; finished "" while it is not */
+    const char  *message_id;        /* of the assistant message; "" when none. co_store_turn_end(): given by the caller */
+    const char  *finish;            /* "stop", "length", …; "" when not known */
+    bool         estimated;         /* the token counts are an estimate */
+    int64_t      last_event;        /* number of its final event, so that a replay has the same id; 0 while unfinished */
 } turn_row_t;
 
 typedef struct {
