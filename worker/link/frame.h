@@ -25,7 +25,8 @@
  * A shared log (id chosen by the worker, unique on its process, never 0):
  *
  *                                 <-    DATA log [FL_LOG]         u8 n, n bytes last event id, then bytes:
- *                                       always whole events, one frame each publish
+ *                                       always whole events, one frame each publish. No bytes after the
+ *                                       id: nothing to send, only the mirror's last id is set (follows ATTACH)
  *                                 <-    END log [FL_LOG] [FL_ABORT]  every reader ends. With FL_ABORT the edge
  *                                       resumes the log elsewhere (the worker is draining)
  *   DETACH log, u32 seq           ->    the edge has no more readers. `seq` is that of the last ATTACH the edge
