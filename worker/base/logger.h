@@ -22,4 +22,9 @@ void log_line(log_level_t level, const char *msg, ...) __attribute__((sentinel))
 void log_fmt(log_level_t level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool log_enabled(log_level_t level);
 
+/* Opens the same file again (after it was moved away). 0 or SI_EINVAL: then the old one stays in use. */
+int  logger_reopen(void);
+/* fn returns the turn that the present line belongs to, or NULL; set by run/co. A pair named "turn" wins. */
+void logger_turn_source(const char *(*fn)(void));
+
 #endif

@@ -13,9 +13,12 @@ typedef struct proc {
     char   node[64];           /* name of the machine, from the configuration */
     bool   draining;           /* no new work is wanted; running turns finish */
 
+    uint64_t uuid_last;        /* base/uuid: time of the last id, so that ids sort */
+
     struct logger   *logger;   /* base/logger */
     struct loop     *loop;     /* run/loop */
     struct co_sched *co;       /* run/co */
+    struct signals  *signals;  /* run/signals */
     struct http_ctx *http;     /* io/http */
     struct pg_pool  *pg;       /* io/pg */
     struct redis    *redis;    /* io/redis */

@@ -1,0 +1,154 @@
+#include "base/arena.h"
+
+#include <stdio.h>
+
+/* Under ASan every object is an allocation of its own, so that overruns are found. */
+#if defined(__SANITIZE_ADDRESS__)
+#define ARENA_SEPARATE  1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ARENA_SEPARATE  1
+#endif
+#endif
+#ifndef ARENA_SEPARATE
+#define ARENA_SEPARATE  0
+#endif
+
+#define ALIGN       _Alignof(max_align_t)
+#define ALIGNED(n)  (((n) + ALIGN - 1) & ~(ALIGN - 1))
+
+typedef struct block {
+    struct block *next;
+} block_t;
+
+typedef struct defer {
+    struct defer *next;
+    void        (*fn)(void *arg);
+    void         *arg;
+} defer_t;
+
+struct arena {
+    char    *p, *end;       /* what is free of the present block */
+    block_t *blocks;
+    defer_t *defers;
+    size_t   block;
+    size_t   size;
+};
+
+arena_t *arena_new(size_t block)
+{
+    size_t head = ALIGNED(sizeof(arena_t));
+    arena_t *a;
+
+    block = ALIGNED(SI_MAX(block, (size_t) 256));
+    a = si_malloc(head + block);
+    *a = (arena_t) { .block = block, .size = head + block };
+    a->p = (char *) a + head;
+    a->end = a->p + block;
+    return a;
+}
+
+void arena_free(arena_t *a)
+{
+    if (a == NULL) {
+        return;
+    }
+    while (a->defers != NULL) {         /* a deferred function may defer another */
+        defer_t *d = a->defers;
+
+        a->defers = d->next;
+        d->fn(d->arg);
+    }
+    for (block_t *b = a->blocks, *next; b != NULL; b = next) {
+        next = b->next;
+        free(b);
+    }
+    free(a);
+}
+
+static char *block_new(arena_t *a, size_t n)
+{
+    size_t head = ALIGNED(sizeof(block_t));
+    block_t *b = si_malloc(head + n);
+
+    b->next = a->blocks;
+    a->blocks = b;
+    a->size += head + n;
+    return (char *) b + head;
+}
+
+void *arena_alloc(arena_t *a, size_t n)
+{
+    char *p;
+
+    if (n > SIZE_MAX / 2) {
+        si_die("arena: %zu bytes asked for", n);
+    }
+    if (ARENA_SEPARATE) {
+        return block_new(a, n);
+    }
+    n = ALIGNED(SI_MAX(n, (size_t) 1));
+    if (n > (size_t) (a->end - a->p)) {
+        if (n > a->block / 4) {
+            return block_new(a, n);     /* the present block still serves small needs */
+        }
+        a->p = block_new(a, a->block);
+        a->end = a->p + a->block;
+    }
+    p = a->p;
+    a->p += n;
+    return p;
+}
+
+void *arena_calloc(arena_t *a, size_t n)
+{
+    return memset(arena_alloc(a, n), 0, n);
+}
+
+char *arena_dup(arena_t *a, const void *p, size_t n)
+{
+    char *q = arena_alloc(a, n + 1);
+
+    if (n > 0) {
+        memcpy(q, p, n);
+    }
+    q[n] = '\0';
+    return q;
+}
+
+char *arena_strdup(arena_t *a, const char *z)
+{
+    return arena_dup(a, z, strlen(z));
+}
+
+char *arena_printf(arena_t *a, const char *fmt, ...)
+{
+    va_list ap, again;
+    char *p;
+    int n;
+
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    n = vsnprintf(NULL, 0, fmt, ap);
+    if (n < 0) {
+        si_die("arena_printf: bad format \"%s\"", fmt);
+    }
+    p = arena_alloc(a, (size_t) n + 1);
+    (void) vsnprintf(p, (size_t) n + 1, fmt, again);
+    va_end(again);
+    va_end(ap);
+    return p;
+}
+
+void arena_defer(arena_t *a, void (*fn)(void *arg), void *arg)
+{
+    defer_t *d = arena_alloc(a, sizeof(*d));
+
+    *d = (defer_t) { a->defers, fn, arg };
+    a->defers = d;
+}
+
+size_t arena_size(const arena_t *a)
+{
+    return a->size;
+}

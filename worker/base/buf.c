@@ -1,0 +1,188 @@
+#include "base/buf.h"
+
+#include <stdio.h>
+
+#include "base/utf8.h"
+
+#define BUF_FIRST  256u         /* bytes of the first allocation */
+#define BUF_LARGE  8192u        /* an empty buffer above this gives its memory back */
+
+void buf_init(buf_t *b, size_t max)
+{
+    *b = (buf_t) { .max = max };
+}
+
+void buf_free(buf_t *b)
+{
+    free(b->mem);
+    buf_init(b, b->max);
+}
+
+/* To new memory of cap >= n bytes. */
+static void buf_move(buf_t *b, size_t cap)
+{
+    char *mem = si_malloc(cap);
+
+    if (b->n > 0) {
+        memcpy(mem, b->p, b->n);
+    }
+    free(b->mem);
+    b->mem = b->p = mem;
+    b->cap = cap;
+}
+
+char *buf_reserve(buf_t *b, size_t n)
+{
+    size_t need = b->n + n, cap, front = b->mem ? (size_t) (b->p - b->mem) : 0;
+
+    if (n > b->max || need > b->max) {
+        return NULL;
+    }
+    if (b->mem != NULL && front + need <= b->cap) {
+        return b->p + b->n;
+    }
+    /* Moving is worth it when at least as much is free in front as has to be moved. */
+    if (b->mem != NULL && need <= b->cap && front >= b->n) {
+        memmove(b->mem, b->p, b->n);
+        b->p = b->mem;
+        return b->p + b->n;
+    }
+    cap = SI_MAX(b->cap, (size_t) BUF_FIRST);
+    while (cap < need) {
+        cap *= 2;
+    }
+    buf_move(b, SI_MAX(SI_MIN(cap, b->max), need));
+    return b->p + b->n;
+}
+
+void buf_commit(buf_t *b, size_t n)
+{
+    if (n > 0 && (b->mem == NULL || (size_t) (b->p - b->mem) + b->n + n > b->cap)) {
+        si_die("buf_commit: %zu bytes were not reserved", n);
+    }
+    b->n += n;
+}
+
+int buf_append(buf_t *b, const void *p, size_t n)
+{
+    char *to;
+
+    if (n == 0) {
+        return SI_OK;
+    }
+    to = buf_reserve(b, n);
+    if (to == NULL) {
+        return SI_ENOMEM;
+    }
+    memcpy(to, p, n);
+    b->n += n;
+    return SI_OK;
+}
+
+int buf_puts(buf_t *b, const char *z)
+{
+    return buf_append(b, z, strlen(z));
+}
+
+int buf_printf(buf_t *b, const char *fmt, ...)
+{
+    va_list ap, again;
+    char *to;
+    int n, rc = SI_OK;
+
+    va_start(ap, fmt);
+    va_copy(again, ap);
+    n = vsnprintf(NULL, 0, fmt, ap);
+    if (n < 0) {
+        si_die("buf_printf: bad format \"%s\"", fmt);
+    }
+    if (n > 0) {
+        /* vsnprintf writes a NUL, for which there may be no room at the maximum. */
+        to = b->n + (size_t) n < b->max ? buf_reserve(b, (size_t) n + 1) : NULL;
+        if (to != NULL) {
+            (void) vsnprintf(to, (size_t) n + 1, fmt, again);
+            b->n += (size_t) n;
+        } else if (b->n + (size_t) n > b->max) {
+            rc = SI_ENOMEM;
+        } else {
+            char *tmp = si_malloc((size_t) n + 1);
+
+            (void) vsnprintf(tmp, (size_t) n + 1, fmt, again);
+            rc = buf_append(b, tmp, (size_t) n);
+            free(tmp);
+        }
+    }
+    va_end(again);
+    va_end(ap);
+    return rc;
+}
+
+void buf_consume(buf_t *b, size_t n)
+{
+    if (n > b->n) {
+        si_die("buf_consume: %zu of %zu bytes", n, b->n);
+    }
+    b->n -= n;
+    if (b->n > 0) {
+        b->p += n;
+    } else if (b->cap > BUF_LARGE) {
+        buf_free(b);
+    } else {
+        b->p = b->mem;
+    }
+}
+
+/* Writes what stands for the byte c in a JSON string, for those that cannot stand for themselves. */
+static int json_escape(buf_t *b, unsigned char c)
+{
+    static const char from[] = "\"\\\n\r\t\b\f", to[] = "\"\\nrtbf";
+    const char *at = c ? strchr(from, c) : NULL;
+    char esc[2] = { '\\', 0 };
+
+    if (at == NULL) {
+        return buf_printf(b, "\\u%04x", c);
+    }
+    esc[1] = to[at - from];
+    return buf_append(b, esc, 2);
+}
+
+static int json_body(buf_t *b, const char *p, size_t n)
+{
+    size_t i = 0, start = 0;
+    int rc;
+
+    while (i < n) {
+        size_t len = utf8_step(p + i, n - i);
+
+        if (len > 0 && (unsigned char) p[i] >= 0x20 && p[i] != '"' && p[i] != '\\') {
+            i += len;
+            continue;
+        }
+        rc = buf_append(b, p + start, i - start);
+        if (rc == SI_OK) {
+            rc = len == 0 ? buf_append(b, "\xef\xbf\xbd", 3) : json_escape(b, (unsigned char) p[i]);
+        }
+        if (rc != SI_OK) {
+            return rc;
+        }
+        start = ++i;
+    }
+    return buf_append(b, p + start, i - start);
+}
+
+int buf_json_str(buf_t *b, str_t s)
+{
+    size_t before = b->n;
+    int rc = buf_append(b, "\"", 1);
+
+    if (rc == SI_OK) {
+        rc = json_body(b, s.p, s.n);
+    }
+    if (rc == SI_OK) {
+        rc = buf_append(b, "\"", 1);
+    }
+    if (rc != SI_OK) {
+        b->n = before;      /* all or nothing */
+    }
+    return rc;
+}

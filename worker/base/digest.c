@@ -1,0 +1,42 @@
+#include <errno.h>
+#include <openssl/evp.h>
+#include <sys/random.h>
+
+#include "base/util.h"
+
+void hex_encode(char *out, const void *p, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *b = p;
+
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = digits[b[i] >> 4];
+        out[2 * i + 1] = digits[b[i] & 15];
+    }
+    out[2 * n] = '\0';
+}
+
+void sha256(uint8_t out[SHA256_LEN], const void *p, size_t n)
+{
+    if (EVP_Digest(n ? p : "", n, out, NULL, EVP_sha256(), NULL) != 1) {
+        si_die("SHA-256 failed");
+    }
+}
+
+void random_bytes(void *p, size_t n)
+{
+    unsigned char *b = p;
+
+    while (n > 0) {
+        ssize_t got = getrandom(b, n, 0);
+
+        if (got < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            si_die("getrandom: %s", strerror(errno));
+        }
+        b += got;
+        n -= (size_t) got;
+    }
+}

@@ -1,0 +1,3 @@
+#include "base/proc.h"
+
+proc_t proc = { .slot = -1 };
