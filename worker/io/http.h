@@ -1,4 +1,12 @@
-/* HTTP client on libcurl's multi interface, streaming, driven by the loop. Used from coroutines. */
+/*
+ * HTTP client on libcurl's multi interface, streaming, driven by the loop. Used from coroutines.
+ *
+ * HTTP/1.1, connections are kept and used again (1,024 at most, idle ones for 60 s). Nothing is
+ * compressed, nothing redirected. Proxies: https requests honour https_proxy, all_proxy and
+ * no_proxy of the environment, as people expect who sit behind one; plain http never uses a
+ * proxy, since it is meant for servers at hand (Ollama, vLLM). Certificates are verified.
+ * SIGPIPE must be ignored by the process (signals_init() does).
+ */
 #ifndef SI_HTTP_H
 #define SI_HTTP_H
 
@@ -18,11 +26,11 @@ typedef struct {
 
 void     http_init(void);           /* sets proc.http; needs the loop */
 void     http_exit(void);
-/* Starts a request. Never NULL. Strings of the spec are copied. */
+/* Starts a request. Never NULL: what is wrong with the spec comes from co_http_head(). Strings of the spec are copied. */
 http_t  *http_start(const http_spec_t *spec);
 /* Waits for the response head. Status code (>= 100), or SI_EUNAVAIL (connect, TLS, reset: http_error()), SI_ETIMEDOUT, SI_ECANCELED. */
 int      co_http_head(http_t *h, uint64_t deadline);
-/* Value of a response header (any case), or NULL; lives until http_close(). */
+/* Value of a response header (any case), or NULL; lives until http_close(). 64 headers, 16 KiB are kept; of two the first. */
 const char *http_header(http_t *h, const char *name);
 /*
  * Waits for body bytes and hands out all that have come: *out lives until the next call.

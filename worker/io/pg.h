@@ -31,16 +31,17 @@ size_t pg_ready(void);
  * NULL for statements outside any tenant. Everything lives in the arena.
  */
 pg_batch_t *pg_batch(arena_t *a, const char *tenant, const char *user);
-/* Adds a statement with n text parameters (const char *, NULL is SQL NULL). Text is copied. Returns its index. */
+/* Adds a statement with n text parameters (const char *, NULL is SQL NULL). Text is copied. Returns its index, or SI_EINVAL when it does not fit: then co_pg() fails. */
 int  pg_add(pg_batch_t *b, const char *sql, int n, ...);
 /*
  * Runs it. 0, or SI_EUNAVAIL (no connection within the deadline, or it broke: then it may or may
  * not have been done), SI_EEXIST (23505), SI_ECONFLICT (40001, 40P01, 55P03, P0409), SI_EINVAL (22xxx,
- * 23xxx), SI_EINTERNAL, SI_ETIMEDOUT, SI_ECANCELED. A batch that was sent is carried
+ * 23xxx), SI_ENOMEM (more than 8 MiB of results; what the batch did is done), SI_EINTERNAL,
+ * SI_ETIMEDOUT (the deadline, or statement_timeout: 10 s unless the role or the connection string sets one), SI_ECANCELED. A batch that was sent is carried
  * through even if its waiter has gone. `where` as for co_wait().
  */
 int  co_pg(pg_batch_t *b, const char *where, uint64_t deadline);
-/* Results of statement i; lives as long as the arena. */
+/* Results of statement i (none of a failed batch); lives as long as the arena. */
 int         pg_rows(const pg_batch_t *b, int i);
 int         pg_affected(const pg_batch_t *b, int i);
 /* Field as text; NULL for SQL NULL, and for a row or column that is not there. */
