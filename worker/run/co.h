@@ -23,8 +23,15 @@ typedef struct wait {
 
 /* Sets proc.co. Needs the loop. */
 void  co_init(void);
+/*
+ * Cancels what still runs and lets it end as far as it does without further events; the rest is
+ * dropped with a line in the log. Comes before the exits of io and of the loop.
+ */
 void  co_exit(void);
-/* A new coroutine, ready to run at the next turn of the loop. `name` must be static. */
+/*
+ * A new coroutine, ready to run at the next turn of the loop. `name` must be static. The handle is
+ * valid until fn returns. Its stack is 512 KiB, of which 4 KiB are used by a coroutine that waits in shallow code.
+ */
 co_t *co_spawn(const char *name, void (*fn)(void *arg), void *arg);
 /* The running coroutine; NULL on the main stack. */
 co_t *co_self(void);
@@ -34,14 +41,14 @@ static inline void wait_init(wait_t *w) { *w = (wait_t) { NULL, 0, false }; }
 /*
  * Parks the running coroutine until w is done. Returns w->rc, or SI_ETIMEDOUT when clock_ms()
  * reaches `deadline` (ms), or SI_ECANCELED when the coroutine is cancelled (at once if it
- * already is). A wait that is done already returns without yielding. `where` is static, as
- * "pg:recall", and is shown in /status. After a return that is not w->rc the wait is
+ * already is, even if w is done). A wait that is done already returns without yielding. `where`
+ * is static, as "pg:recall", and is shown in /status. After a return that is not w->rc the wait is
  * unhooked: a later wait_wake() finds nobody and is harmless, if w still lives.
  */
 int   co_wait(wait_t *w, const char *where, uint64_t deadline);
 /* Completes a wait. The first one wins: returns false, and changes nothing, if it was done already. */
 bool  wait_wake(wait_t *w, int rc);
-/* Sleeps; 0 or SI_ECANCELED. */
+/* Sleeps; 0, SI_ECANCELED, or SI_ETIMEDOUT when co_deadline() ended it early. */
 int   co_sleep(uint64_t ms, const char *where);
 /* Lets the others run once; 0 or SI_ECANCELED. */
 int   co_yield(void);
@@ -55,8 +62,18 @@ bool  co_mask(bool on);
 /* Every wait of the running coroutine ends at this clock_ms() at the latest; 0 takes it off. */
 void  co_deadline(uint64_t at);
 
-/* For /status: calls fn for each coroutine with where it waits and since when (clock_ms). */
-void  co_each(void (*fn)(co_t *co, const char *name, const char *where, uint64_t since, void *arg), void *arg);
+/* Names the running coroutine in logs ("turn") and in co_each(): a turn id, copied, cut at 40 bytes. NULL takes it off. */
+#define CO_LABEL_MAX  40
+void  co_label(const char *turn_id);
+/* The label of the running coroutine; NULL on the main stack or without one. */
+const char *co_self_label(void);
+
+/*
+ * For /status: calls fn for each coroutine with its label or "", where it waits ("ready" when it
+ * does not) and since when (clock_ms). fn must not spawn.
+ */
+void  co_each(void (*fn)(co_t *co, const char *name, const char *label, const char *where, uint64_t since, void *arg),
+              void *arg);
 size_t co_count(void);
 
 #endif

@@ -7,24 +7,29 @@
 
 #include <sys/epoll.h>
 
-#include "base/base.h"
+#include "base/heap.h"
 
 typedef struct watch {
-    int       fd;               /* -1: not watched */
+    int       fd;               /* -1: not watched; `fn` is NULL then, so a zeroed watch is not watched either */
     uint32_t  events;           /* EPOLLIN, EPOLLOUT, … level-triggered */
     void    (*fn)(struct watch *w, uint32_t events);
 } watch_t;
 
 typedef struct ltimer {
-    uint64_t  at;               /* clock_ms(); 0: not set */
-    size_t    index;            /* private */
+    union {
+        heap_node_t   node;     /* private */
+        struct {
+            uint64_t  at;       /* clock_ms(); 0: not set */
+            size_t    index;    /* private */
+        };
+    };
     void    (*fn)(struct ltimer *t);
 } ltimer_t;
 
 /* Sets proc.loop. Dies on failure. */
 void loop_init(void);
 void loop_free(void);
-/* Runs until loop_stop(). */
+/* Runs until loop_stop(): the batch that stops it is still carried through. */
 void loop_run(void);
 void loop_stop(void);
 /* Milliseconds of the monotonic clock, read once per batch. */
@@ -41,5 +46,11 @@ void loop_timer_del(ltimer_t *t);
 
 /* Calls fn(arg) at the end of the present batch: the place to free objects and to flush what was gathered. */
 void loop_defer(void (*fn)(void *arg), void *arg);
+
+/*
+ * For run/co: run() is called after the events and timers of each batch and before the deferred
+ * functions; while pending() the loop does not sleep.
+ */
+void loop_hook(void (*run)(void), bool (*pending)(void));
 
 #endif
