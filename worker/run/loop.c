@@ -207,7 +207,9 @@ static void run_deferred(struct loop *lp)
         }
     }
     lp->ndeferred -= done;
-    memmove(lp->deferred, lp->deferred + done, lp->ndeferred * sizeof(*lp->deferred));
+    if (lp->ndeferred > 0) {
+        memmove(lp->deferred, lp->deferred + done, lp->ndeferred * sizeof(*lp->deferred));
+    }
 }
 
 /* ---- the loop ---- */
