@@ -5,6 +5,7 @@ ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 BUILD=$ROOT/.build
 ME=${0##*/}
 export LC_ALL=C.UTF-8
+shopt -s inherit_errexit
 
 say() { printf '%s: %s\n' "$ME" "$*"; }
 die() { printf '%s: %s\n' "$ME" "$*" >&2; exit 1; }
@@ -63,4 +64,18 @@ apt_src() {
     shift
     apt-get -qq -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=- \
         -o Dir::State::lists="$dir/lists" -o APT::Sandbox::User=root "$@"
+}
+
+# apt_src_fetch DIR PACKAGE VERSION: the source package, unpacked and patched, as DIR/PACKAGE. VERSION is preferred; a
+# mirror may have dropped it already or not have it yet, then the newest one that it does have is taken.
+apt_src_fetch() {
+    local dir=$1 package=$2 version
+    for version in ${3:+"$3"} $(apt-cache -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts=- \
+                                    -o Dir::State::lists="$dir/lists" showsrc "$package" |
+                                sed -n 's/^Version: //p' | sort -rVu); do
+        rm -f "$dir/$package"_*
+        (cd "$dir" && apt_src "$dir" source --download-only "$package=$version") || continue
+        (cd "$dir" && dpkg-source --no-check -x "${package}_"*.dsc "$package") >/dev/null && return 0
+    done
+    return 1
 }
