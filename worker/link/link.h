@@ -22,6 +22,8 @@ int  links_publish(void);
 void links_drain(void);
 /* Calls being handled. */
 size_t links_calls(void);
+/* `turns` says how many turns run now: PONG carries it to the edge (least loaded). None: 0. After links_init(). */
+void links_load(size_t (*turns)(void));
 /* Closes everything, removes the instance's socket (and the slot's, if it still is this instance's). */
 void links_exit(void);
 /* True when a worker of this machine listens on <folder>/<instance>.sock: it lives. Never blocks (Unix sockets). */
