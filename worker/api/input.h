@@ -1,0 +1,22 @@
+/* Reading what clients send: bodies, fields, page arguments. Each answers the call itself when something is wrong. */
+#ifndef SI_INPUT_H
+#define SI_INPUT_H
+
+#include "api/routes.h"
+#include "base/json.h"
+
+/*
+ * The body as a JSON object (an empty body is an empty object if `optional`), with no members but those named
+ * (NULL-terminated). NULL: answered. `text` is the raw body.
+ */
+json_t *co_input_object(request_t *r, size_t max, bool optional, const char *const *names, str_t *text);
+/* A string member: 0 and *out (STR_NULL when absent or null and not required), or -1: answered. Lengths in bytes. */
+int  co_input_string(request_t *r, const json_t *o, const char *name, bool required, size_t max, str_t *out);
+/* ?limit= (1..100, default 50) and ?cursor= of a list. 0 or -1: answered. */
+int  co_input_page(request_t *r, int *limit, const char **cursor);
+/* Idempotency-Key: 0 and *out (NULL when absent), or -1: answered. */
+int  co_input_idempotency(request_t *r, const char **out);
+/* SHA-256 of a request, as hex in the arena: to tell a repeated request from another one with the same key. */
+const char *input_hash(request_t *r, str_t body);
+
+#endif

@@ -1,0 +1,15 @@
+/* Getting hold of a conversation or turn for a call: opens it here, or sends the call where it lives. */
+#ifndef SI_OWN_H
+#define SI_OWN_H
+
+#include "api/routes.h"
+#include "turn/conv.h"
+
+/* The conversation, owned here, with a reference; NULL when the call was answered (moved, 404, 503). */
+conv_t *co_own(request_t *r, const char *conversation);
+/* Last-Event-ID or ?last_event_id=: 1 with *pos, 0 when absent or empty, -1: answered with 400. */
+int     co_last_event_id(request_t *r, event_pos_t *pos);
+/* Answers with a turn object; `location` adds that header. */
+void    co_put_turn(request_t *r, int status, const turn_row_t *row, bool location);
+
+#endif

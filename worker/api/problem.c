@@ -1,0 +1,108 @@
+#include "api/problem.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/util.h"
+
+#define ANSWER_MS  60000
+
+static const char *title(int status)
+{
+    static const struct { int status; const char *title; } titles[] = {
+        { 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" },
+        { 405, "Method Not Allowed" }, { 409, "Conflict" }, { 412, "Precondition Failed" },
+        { 413, "Content Too Large" }, { 415, "Unsupported Media Type" }, { 422, "Unprocessable Content" },
+        { 429, "Too Many Requests" }, { 500, "Internal Server Error" }, { 503, "Service Unavailable" },
+        { 504, "Gateway Timeout" },
+    };
+
+    for (size_t i = 0; i < SI_COUNT(titles); i++) {
+        if (titles[i].status == status) {
+            return titles[i].title;
+        }
+    }
+    return "Error";
+}
+
+static void co_answer(call_t *call, call_head_t *head, str_t body)
+{
+    head->length = (int64_t) body.n;
+    head->headers[head->nheaders][0] = "Cache-Control";
+    head->headers[head->nheaders++][1] = "no-store";
+    call_head(call, head);
+    if (co_call_write(call, body.p, body.n, clock_ms() + ANSWER_MS)) {
+        call_abort(call);
+    } else {
+        call_end(call);
+    }
+}
+
+void co_json(call_t *call, int status, str_t body, size_t nheaders, const char *(*headers)[2])
+{
+    call_head_t head = { .status = status, .type = "application/json" };
+
+    for (size_t i = 0; i < nheaders && head.nheaders < 6; i++) {
+        if (headers[i][1]) {
+            head.headers[head.nheaders][0] = headers[i][0];
+            head.headers[head.nheaders++][1] = headers[i][1];
+        }
+    }
+    co_answer(call, &head, body);
+}
+
+void co_problem(call_t *call, int status, const char *code, const char *field, const char *fmt, ...)
+{
+    call_head_t head = { .status = status, .type = "application/problem+json" };
+    char        detail[512];
+    va_list     ap;
+    buf_t       b;
+
+    va_start(ap, fmt);
+    vsnprintf(detail, sizeof(detail), fmt, ap);
+    va_end(ap);
+
+    buf_init(&b, 8192);
+    buf_printf(&b, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\",\"detail\":", title(status),
+               status, code);
+    buf_json_str(&b, str_of(detail));
+    if (field) {
+        buf_puts(&b, ",\"field\":");
+        buf_json_str(&b, str_of(field));
+    }
+    buf_puts(&b, "}");
+
+    if (status == 401) {
+        head.headers[head.nheaders][0] = "WWW-Authenticate";
+        head.headers[head.nheaders++][1] = "Bearer realm=\"si\"";
+    }
+    if (status == 503) {
+        head.headers[head.nheaders][0] = "Retry-After";
+        head.headers[head.nheaders++][1] = "1";
+    }
+    co_answer(call, &head, (str_t) { b.p, b.n });
+    buf_free(&b);
+}
+
+void co_problem_rc(call_t *call, int rc)
+{
+    switch (rc) {
+    case SI_ENOENT:
+        co_problem(call, 404, "not_found", NULL, "there is no such thing, or it is not yours");
+        break;
+    case SI_EUNAVAIL:
+    case SI_ETIMEDOUT:
+        co_problem(call, 503, "store_unavailable", NULL, "the store cannot be reached, try again");
+        break;
+    case SI_EAGAIN:
+    case SI_ECONFLICT:
+        co_problem(call, 503, "moving", NULL, "the conversation is changing hands, try again");
+        break;
+    case SI_ECANCELED:
+    case SI_ECLOSED:
+        call_abort(call);
+        break;
+    default:
+        co_problem(call, 500, "internal", NULL, "something went wrong here; it is in the log");
+    }
+}

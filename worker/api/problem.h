@@ -1,0 +1,15 @@
+/* Answers that are not streams: JSON, and errors as application/problem+json (RFC 9457) with a stable code. */
+#ifndef SI_PROBLEM_H
+#define SI_PROBLEM_H
+
+#include "link/call.h"
+
+/* Answers with an error. `field` may be NULL. Common headers (WWW-Authenticate for 401, Retry-After for 503) are added. */
+void co_problem(call_t *call, int status, const char *code, const char *field, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+/* Answers for a result of the store or of a conversation: SI_ENOENT 404, SI_EUNAVAIL 503, … */
+void co_problem_rc(call_t *call, int rc);
+/* Answers with JSON text; up to 6 further headers (name, value; NULL values are left out). */
+void co_json(call_t *call, int status, str_t body, size_t nheaders, const char *(*headers)[2]);
+
+#endif

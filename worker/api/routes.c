@@ -1,0 +1,142 @@
+#include "api/routes.h"
+
+#include <ctype.h>
+#include <stdio.h>
+
+#include "api/problem.h"
+#include "base/buf.h"
+#include "base/logger.h"
+#include "base/util.h"
+
+const route_t routes[] = {
+    { "POST", "/v1/conversations", co_conversation_create, false },
+    { "GET",  "/v1/conversations", co_conversation_list, false },
+    { "GET",  "/v1/conversations/{id}", co_conversation_get, false },
+    { "GET",  "/v1/conversations/{id}/messages", co_conversation_messages, false },
+    { "GET",  "/v1/conversations/{id}/events", co_conversation_events, false },
+    { "POST", "/v1/conversations/{id}/turns", co_turn_create, false },
+    { "GET",  "/v1/turns/{id}", co_turn_get, false },
+    { "GET",  "/v1/turns/{id}/events", co_turn_events, false },
+    { "POST", "/v1/turns/{id}/cancel", co_turn_cancel, false },
+    { "GET",  "/readyz", co_readyz, true },
+    { "GET",  "/status", co_status, true },
+    { "GET",  "/openapi.json", co_openapi, true },
+};
+const size_t nroutes = SI_COUNT(routes);
+
+/* Matches a path against a pattern; takes the part that stands for {id}. */
+static bool match(const char *pattern, str_t path, str_t *id)
+{
+    const char *p = path.p, *end = path.p + path.n;
+
+    *id = STR_NULL;
+    while (*pattern) {
+        if (strncmp(pattern, "{id}", 4) == 0) {
+            const char *from = p;
+
+            while (p < end && *p != '/') {
+                p++;
+            }
+            *id = (str_t) { from, (size_t) (p - from) };
+            pattern += 4;
+        } else if (p == end || *p++ != *pattern++) {
+            return false;
+        }
+    }
+    return p == end;
+}
+
+/* HEAD is answered as GET is; the edge sends no body. */
+static bool method_is(const route_t *r, str_t method)
+{
+    return str_is(method, r->method) || (str_is(method, "HEAD") && strcmp(r->method, "GET") == 0);
+}
+
+static void co_no_method(call_t *call, const char *allow)
+{
+    const char *headers[][2] = { { "Allow", allow } };
+
+    if (str_is(call->method, "OPTIONS")) {
+        call_head_t head = { .status = 204, .length = 0, .nheaders = 1, .headers = { { "Allow", allow } } };
+        call_head(call, &head);
+        call_end(call);
+        return;
+    }
+    co_json(call, 405, STR("{\"type\":\"about:blank\",\"title\":\"Method Not Allowed\",\"status\":405,"
+                           "\"code\":\"method_not_allowed\",\"detail\":\"see the header Allow\"}"), 1, headers);
+}
+
+static const route_t *find(call_t *call, str_t *id, char allow[128])
+{
+    buf_t b;
+
+    buf_init(&b, 127);
+    for (size_t i = 0; i < nroutes; i++) {
+        if (!match(routes[i].path, call->path, id)) {
+            continue;
+        }
+        if (method_is(&routes[i], call->method)) {
+            buf_free(&b);
+            return &routes[i];
+        }
+        buf_printf(&b, "%s%s%s", b.n ? ", " : "", routes[i].method, strcmp(routes[i].method, "GET") ? "" : ", HEAD");
+    }
+    if (b.n) {
+        buf_puts(&b, ", OPTIONS");
+        memcpy(allow, b.p, b.n);
+    }
+    allow[b.n] = '\0';
+    buf_free(&b);
+    return NULL;
+}
+
+static void co_dispatch(call_t *call)
+{
+    request_t      r = { .call = call };
+    char           allow[128] = "";
+    str_t          id;
+    const route_t *route = find(call, &id, allow);
+
+    if (!route) {
+        if (allow[0]) {
+            co_no_method(call, allow);
+        } else {
+            co_problem(call, 404, "not_found", NULL, "there is no such route; /openapi.json lists them");
+        }
+        return;
+    }
+    if (!route->open && !co_authenticate(&r)) {
+        return;
+    }
+    if (id.p && !uuid_valid(id)) {
+        co_problem(call, 404, "not_found", NULL, "the path holds no valid id");
+        return;
+    }
+    for (size_t i = 0; i < id.n; i++) {
+        r.id[i] = (char) tolower((unsigned char) id.p[i]);
+    }
+    route->co_handler(&r);
+}
+
+static void log_call(const call_t *call)
+{
+    char status[16], us[24];
+
+    if (!log_enabled(LOG_DEBUG)) {
+        return;
+    }
+    status[0] = us[0] = '\0';
+    snprintf(status, sizeof(status), "%d", call->status);
+    snprintf(us, sizeof(us), "%llu", (unsigned long long) (clock_us() - call->started));
+    log_line(LOG_DEBUG, "call", "request", call->key.n ? call->key.p : NULL, "status", status, "us", us, NULL);
+}
+
+void co_route(call_t *call)
+{
+    if (call->resume.n) {
+        co_stream_resume(call);
+    } else {
+        co_dispatch(call);
+    }
+    log_call(call);
+}

@@ -1,0 +1,45 @@
+/* The table of routes; conf/openapi.yaml describes each, a test compares the two. */
+#ifndef SI_ROUTES_H
+#define SI_ROUTES_H
+
+#include "link/call.h"
+#include "store/store.h"
+
+/* What a handler gets: the call, who is calling, and the {id} of the path (a valid uuid, lower case). */
+typedef struct {
+    call_t    *call;
+    identity_t who;
+    char       id[40];
+} request_t;
+
+typedef struct {
+    const char *method, *path;
+    void      (*co_handler)(request_t *r);
+    bool        open;               /* no credential needed */
+} route_t;
+
+extern const route_t routes[];
+extern const size_t  nroutes;
+
+/* The handler of every call (links_init). */
+void co_route(call_t *call);
+
+/* Handlers, by file. */
+void co_conversation_create(request_t *r);      /* conversations.c */
+void co_conversation_list(request_t *r);
+void co_conversation_get(request_t *r);
+void co_conversation_messages(request_t *r);
+void co_turn_create(request_t *r);              /* turns.c */
+void co_turn_get(request_t *r);
+void co_turn_cancel(request_t *r);
+void co_conversation_events(request_t *r);      /* streams.c */
+void co_turn_events(request_t *r);
+void co_stream_resume(call_t *call);
+void co_readyz(request_t *r);                   /* ops.c */
+void co_status(request_t *r);
+void co_openapi(request_t *r);
+
+/* auth.c: fills r->who from the credential, or answers 401 / 503 and returns false. */
+bool co_authenticate(request_t *r);
+
+#endif

@@ -1,0 +1,101 @@
+#include "api/serve.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "api/routes.h"
+#include "base/logger.h"
+#include "base/proc.h"
+#include "base/util.h"
+#include "io/http.h"
+#include "io/pg.h"
+#include "io/redis.h"
+#include "link/link.h"
+#include "run/co.h"
+#include "run/loop.h"
+#include "run/master.h"
+#include "turn/conv.h"
+#include "turn/lease.h"
+
+#define DRAIN_LOOK_MS  50
+
+static void co_start(void *arg)
+{
+    if (co_lease_begin(arg) == 0 && links_publish() == 0) {
+        log_line(LOG_INFO, "worker serves", NULL);
+        lease_keep();
+    } else {
+        si_die("the worker could not start");
+    }
+}
+
+static void co_leave(void *arg)
+{
+    (void) arg;
+    co_lease_end();
+    loop_stop();
+}
+
+static void leave(void)
+{
+    if (!proc.convs->stopping) {
+        proc.convs->stopping = true;
+        co_spawn("leave", co_leave, NULL);
+    }
+}
+
+static void drain_look(ltimer_t *t)
+{
+    if ((turns_unfinished() == 0 && links_calls() == 0 && convs_count() == 0) || loop_now() >= proc.convs->drain_until) {
+        log_line(LOG_INFO, "worker has drained", NULL);
+        leave();
+        return;
+    }
+    convs_drain();
+    loop_timer(t, DRAIN_LOOK_MS, drain_look);
+}
+
+static void on_drain(void)
+{
+    if (proc.draining) {
+        return;
+    }
+    log_line(LOG_INFO, "worker drains", NULL);
+    proc.draining = true;
+    proc.convs->drain_until = loop_now() + proc.conf->drain_ms;
+    links_drain();
+    loop_timer(&proc.convs->drain, 0, drain_look);
+}
+
+static void on_reopen(void)
+{
+    logger_open(proc.conf->log_file, (log_level_t) proc.conf->log_level);
+}
+
+_Noreturn void worker_run(int slot, const char *died, conf_t *conf)
+{
+    proc.slot = slot;
+    proc.conf = conf;
+    snprintf(proc.instance, sizeof(proc.instance), "%d.%d", slot, (int) getpid());
+    snprintf(proc.node, sizeof(proc.node), "%s", conf->node);
+
+    loop_init();
+    co_init();
+    signals_init(on_drain, leave, on_reopen);
+    http_init();
+    pg_init(conf->database_url, conf->database_pool);
+    if (redis_init(conf->redis_url)) {
+        si_die("redis.url is not a Redis address");
+    }
+    convs_init();
+    if (links_init(conf->sockets, conf->calls_max, co_route)) {
+        si_die("cannot listen in %s", conf->sockets);
+    }
+    links_load(turns_running);
+    co_spawn("start", co_start, (void *) (uintptr_t) died);
+    loop_run();
+
+    links_exit();
+    log_line(LOG_INFO, "worker leaves", NULL);
+    _exit(0);
+}

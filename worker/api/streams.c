@@ -1,0 +1,223 @@
+#include <stdio.h>
+
+#include "api/own.h"
+#include "api/problem.h"
+#include "base/logger.h"
+#include "base/proc.h"
+#include "base/util.h"
+#include "turn/reader.h"
+
+/* HEAD of a stream: what GET would say, and no more. True: answered. */
+static bool head_only(request_t *r)
+{
+    call_head_t head = { .status = 200, .length = -1, .type = "text/event-stream" };
+
+    if (!str_is(r->call->method, "HEAD")) {
+        return false;
+    }
+    call_head(r->call, &head);
+    call_end(r->call);
+    return true;
+}
+
+/* Without a position: a running turn from its beginning, then what comes. */
+static event_pos_t present(conv_t *c, bool running_too)
+{
+    turn_t *last = NULL;
+
+    list_each(it, &c->turns) {
+        turn_t *t = list_entry(it, turn_t, node);
+        last = t->shown ? t : last;
+    }
+    if (!last) {
+        turn_t *first = list_first(&c->turns, turn_t, node);
+        return (event_pos_t) { first ? first->row.number - 1 : c->last_number, EVENT_ALL };
+    }
+    if (turn_over(last)) {
+        return (event_pos_t) { last->row.number, EVENT_ALL };
+    }
+    return running_too ? (event_pos_t) { last->row.number - 1, EVENT_ALL } : (event_pos_t) { last->row.number, last->last };
+}
+
+/* Where to begin, from Last-Event-ID and ?from=. 0 or -1: answered. */
+static int co_begin_at(request_t *r, conv_t *c, event_pos_t *pos)
+{
+    char from[16] = "";
+    int  given = co_last_event_id(r, pos);
+
+    if (given < 0) {
+        return -1;
+    }
+    if (given) {
+        if (reader_future(c, *pos)) {
+            co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
+            return -1;
+        }
+        return 0;
+    }
+    if (query_arg(r->call->query, "from", from, sizeof(from)) == SI_EINVAL
+        || (from[0] && strcmp(from, "start") != 0 && strcmp(from, "now") != 0))
+    {
+        co_problem(r->call, 422, "invalid_field", "from", "must be start or now");
+        return -1;
+    }
+    *pos = strcmp(from, "start") == 0 ? (event_pos_t) { 0, EVENT_ALL } : present(c, from[0] == '\0');
+    return 0;
+}
+
+void co_conversation_events(request_t *r)
+{
+    event_pos_t pos;
+    conv_t     *c = co_own(r, r->id);
+
+    if (!c) {
+        return;
+    }
+    if (co_begin_at(r, c, &pos) == 0 && !head_only(r)) {
+        if (co_reader_head(r->call)) {
+            call_abort(r->call);
+        } else {
+            co_reader_conv(r->call, c, pos);
+        }
+    }
+    conv_unref(c);
+}
+
+/* From memory if the turn is there. True: answered. */
+static bool co_live_turn(request_t *r, const turn_row_t *row, int64_t seen)
+{
+    conv_t *c = co_own(r, row->conversation);
+    turn_t *t = c ? conv_turn_id(c, row->id) : NULL;
+
+    if (!c) {
+        return true;
+    }
+    if (t) {
+        turn_ref(t);
+        if (co_reader_head(r->call)) {
+            call_abort(r->call);
+        } else {
+            co_reader_turn(r->call, t, seen);
+        }
+        turn_unref(t);
+    }
+    conv_unref(c);
+    return t != NULL;
+}
+
+static void co_stored_turn(request_t *r, const turn_row_t *row, int64_t seen)
+{
+    if (seen >= row->last_event) {
+        call_head_t none = { .status = 204, .length = 0 };
+        call_head(r->call, &none);
+        call_end(r->call);
+    } else if (co_reader_head(r->call)) {
+        call_abort(r->call);
+    } else {
+        co_reader_row(r->call, row, seen);
+    }
+}
+
+void co_turn_events(request_t *r)
+{
+    event_pos_t pos = { 0, 0 };
+    turn_row_t  row;
+    int         given = co_last_event_id(r, &pos), rc;
+
+    if (given < 0) {
+        return;
+    }
+    rc = co_store_turn(r->call->arena, &r->who, r->id, &row);
+    if (rc) {
+        co_problem_rc(r->call, rc);
+        return;
+    }
+    if (given && (pos.turn != row.number || (row.last_event && pos.event > row.last_event))) {
+        co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "is not an id of this turn");
+        return;
+    }
+    r->call->turn = row.id;
+    if (head_only(r)) {
+        return;
+    }
+    if (row.state <= TURN_RUNNING) {
+        if (co_live_turn(r, &row, pos.event)) {
+            return;
+        }
+        rc = co_store_turn(r->call->arena, &r->who, r->id, &row);      /* it ended between the two looks */
+        if (rc || row.state <= TURN_RUNNING) {
+            co_problem_rc(r->call, rc ? rc : SI_EAGAIN);
+            return;
+        }
+    }
+    co_stored_turn(r, &row, pos.event);
+}
+
+/* --- a mirror of the edge goes on here --- */
+
+/* Takes "c:<user>:<conversation>" or "t:<user>:<conversation>:<turn>" apart. */
+static int parse_key(str_t key, char user[40], char conversation[40], char turn[40])
+{
+    char text[128], kind = key.n ? key.p[0] : '\0';
+    int  n;
+
+    if (key.n >= sizeof(text) || key.n < 2) {
+        return SI_EINVAL;
+    }
+    memcpy(text, key.p, key.n);
+    text[key.n] = '\0';
+    n = sscanf(text + 1, ":%36[0-9a-f-]:%36[0-9a-f-]:%36[0-9a-f-]", user, conversation, turn);
+    if ((kind != 'c' || n != 2) && (kind != 't' || n != 3)) {
+        return SI_EINVAL;
+    }
+    return uuid_valid(str_of(user)) && uuid_valid(str_of(conversation)) ? 0 : SI_EINVAL;
+}
+
+static void co_resume_turn(request_t *r, conv_t *c, const char *id, int64_t seen)
+{
+    turn_t    *t = conv_turn_id(c, id);
+    turn_row_t row;
+
+    if (t) {
+        turn_ref(t);
+        if (co_reader_head(r->call) == 0) {
+            co_reader_turn(r->call, t, seen);
+        }
+        turn_unref(t);
+        return;
+    }
+    if (co_store_turn(r->call->arena, &r->who, id, &row) || row.state <= TURN_RUNNING) {
+        co_problem_rc(r->call, SI_EAGAIN);
+    } else if (co_reader_head(r->call) == 0) {
+        co_reader_row(r->call, &row, seen);
+    }
+}
+
+void co_stream_resume(call_t *call)
+{
+    request_t   r = { .call = call };
+    char        user[40], conversation[40], turn[40];
+    event_pos_t pos = { 0, 0 };
+    conv_t     *c;
+
+    if (parse_key(call->resume, user, conversation, turn) || (call->resume_id.n && event_pos_parse(call->resume_id, &pos))) {
+        co_problem(call, 400, "invalid_event_id", NULL, "this log cannot be resumed");
+        return;
+    }
+    r.who.user = user;
+    r.who.tenant = arena_printf(call->arena, "%.*s", STR_ARG(call->resume_tenant));
+    if (!uuid_valid(str_of(r.who.tenant))) {
+        co_problem(call, 400, "invalid_event_id", NULL, "this log cannot be resumed");
+        return;
+    }
+    c = co_own(&r, conversation);
+    if (!c) {
+        return;
+    }
+    if (call->resume.p[0] == 't') {
+        co_resume_turn(&r, c, turn, pos.event);
+    } else if (co_reader_head(call) == 0) {
+        co_reader_conv(call, c, pos);
+    }
+    conv_unref(c);
+}

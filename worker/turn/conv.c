@@ -1,0 +1,386 @@
+#include "turn/conv.h"
+
+#include <stdio.h>
+
+#include "base/logger.h"
+#include "base/proc.h"
+#include "conf/conf.h"
+#include "link/link.h"
+#include "store/store.h"
+
+#define CONV_IDLE_MS     30000   /* without readers and calls it is given up after this */
+#define CONV_RECENT      2       /* finished turns kept for exact resumes */
+#define CONV_WAIT_MS     10000
+#define CLAIM_TRIES      4
+
+typedef struct {
+    list_t node;
+    wait_t wait;
+} conv_waiter_t;
+
+void convs_init(void)
+{
+    convs_t *s = si_calloc(sizeof(*s));
+
+    hash_init(&s->table);
+    snprintf(s->me, sizeof(s->me), "%s/%s", proc.node, proc.instance);
+    proc.convs = s;
+}
+
+size_t convs_count(void)
+{
+    return proc.convs->table.count;
+}
+
+static void release(void *arg);
+
+static void wake_all(list_t *head, int rc)
+{
+    list_each_safe(it, head) {
+        conv_waiter_t *w = list_entry(it, conv_waiter_t, node);
+        list_remove(&w->node);
+        wait_wake(&w->wait, rc);
+    }
+}
+
+static int co_wait_opening(list_t *head, uint64_t deadline)
+{
+    conv_waiter_t w;
+    int           rc;
+
+    wait_init(&w.wait);
+    list_push(head, &w.node);
+    rc = co_wait(&w.wait, "conv:open", deadline);
+    list_remove(&w.node);
+    return rc;
+}
+
+/* --- life of one conversation --- */
+
+static void conv_idle(ltimer_t *t)
+{
+    conv_t *c = container_of(t, conv_t, idle);
+
+    if (c->refs == 0 && evlog_links(c->log) == 0 && c->state == CONV_OPEN) {
+        c->refs++;
+        co_spawn("release", release, c);
+    }
+}
+
+/* The last link has detached, or the last user has gone: a good moment to think of leaving. */
+static void conv_quiet(void *arg)
+{
+    conv_t *c = arg;
+
+    if (c->refs > 0 || c->state != CONV_OPEN) {
+        return;
+    }
+    if (proc.draining) {
+        c->refs++;
+        co_spawn("release", release, c);
+    } else if (!c->idle.at && evlog_links(c->log) == 0) {
+        loop_timer(&c->idle, CONV_IDLE_MS, conv_idle);
+    }
+}
+
+static conv_t *conv_new(const char *tenant, const char *user, const char *id)
+{
+    conv_t *c = si_calloc(sizeof(*c));
+    char    key[128];
+
+    snprintf(c->id, sizeof(c->id), "%s", id);
+    snprintf(c->tenant, sizeof(c->tenant), "%s", tenant);
+    snprintf(c->user, sizeof(c->user), "%s", user);
+    snprintf(key, sizeof(key), "c:%s:%s", user, id);
+    list_init(&c->turns);
+    list_init(&c->opening);
+    list_init(&c->lock);
+    c->log = evlog_new(key, conv_quiet, c);
+    c->refs = 1;
+    hash_put(&proc.convs->table, &c->node, (str_t) { c->id, strlen(c->id) });
+    return c;
+}
+
+static void conv_free(void *arg)
+{
+    conv_t *c = arg;
+
+    list_each_safe(it, &c->turns) {
+        turn_t *t = list_entry(it, turn_t, node);
+        list_remove(&t->node);
+        turn_unref(t);
+    }
+    evlog_free(c->log);
+    free(c);
+}
+
+/* Out of the table; freed when its last user has gone. */
+static void conv_close(conv_t *c)
+{
+    if (c->state != CONV_LOST) {
+        c->state = CONV_LOST;
+        hash_del(&proc.convs->table, &c->node);
+    }
+    loop_timer_del(&c->idle);
+    evlog_end(c->log, true);        /* its readers go on elsewhere */
+}
+
+void conv_unref(conv_t *c)
+{
+    if (--c->refs > 0) {
+        return;
+    }
+    if (c->state == CONV_LOST) {
+        loop_defer(conv_free, c);
+    } else {
+        conv_quiet(c);
+    }
+}
+
+/* First in Postgres, then here: whoever asks meanwhile waits, so that no new claim of ours is released by mistake. */
+static void release(void *arg)
+{
+    conv_t  *c = arg;
+    arena_t *a = arena_new(1024);
+
+    if (c->refs == 1 && c->state == CONV_OPEN && !c->current && conv_queued(c) == 0) {
+        c->state = CONV_OPENING;
+        co_store_release(a, c->id, proc.convs->me, c->epoch);
+        conv_close(c);
+        wake_all(&c->opening, SI_EAGAIN);
+    }
+    arena_free(a);
+    conv_unref(c);
+}
+
+void conv_lose(conv_t *c)
+{
+    if (c->state == CONV_LOST) {
+        return;
+    }
+    log_line(LOG_WARN, "conversation was taken over by another worker", "conversation", c->id, NULL);
+    c->refs++;
+    conv_close(c);
+    list_each_safe(it, &c->turns) {
+        turn_drop(list_entry(it, turn_t, node));
+    }
+    wake_all(&c->lock, SI_ECONFLICT);
+    conv_unref(c);
+}
+
+/* --- opening --- */
+
+/* Asks Postgres for the conversation, past owners that are known to be dead. */
+static int co_claim(conv_t *c, arena_t *a, const char **moved)
+{
+    const char *dead = NULL;
+    size_t      node = strlen(proc.node);
+
+    for (int i = 0; i < CLAIM_TRIES; i++) {
+        const char *owner = NULL;
+        int rc = co_store_claim(a, c->tenant, c->user, c->id, proc.convs->me, dead, &c->epoch, &owner);
+
+        if (rc != SI_ECONFLICT) {
+            return rc;
+        }
+        if (!owner || strncmp(owner, proc.node, node) != 0 || owner[node] != '/') {
+            return SI_EAGAIN;
+        }
+        if (links_alive(owner + node + 1)) {
+            *moved = owner + node + 1;
+            return SI_ECONFLICT;
+        }
+        dead = owner;
+    }
+    return SI_EAGAIN;
+}
+
+static int co_load(conv_t *c, arena_t *a)
+{
+    turn_row_t *rows;
+    size_t      n;
+    int         rc = co_store_turns_open(a, c->tenant, c->user, c->id, &rows, &n, &c->last_number);
+
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        turn_new(c, &rows[i], NULL);
+    }
+    return rc;
+}
+
+static int co_open_new(conv_t *c, arena_t *a, const char **moved)
+{
+    bool masked = co_mask(true);    /* others may wait for this opening */
+    int  rc = co_claim(c, a, moved);
+
+    if (rc == 0) {
+        rc = co_load(c, a);
+    }
+    co_mask(masked);
+    if (rc == 0) {
+        c->state = CONV_OPEN;
+        conv_next(c);
+    } else {
+        conv_close(c);
+    }
+    wake_all(&c->opening, rc == SI_ECONFLICT ? SI_EAGAIN : rc);
+    return rc;
+}
+
+int co_conv_open(const char *tenant, const char *user, const char *id, conv_t **out, const char **moved, arena_t *a)
+{
+    for (int i = 0; i < CLAIM_TRIES; i++) {
+        hash_node_t *n = hash_get(&proc.convs->table, str_of(id));
+        conv_t      *c = n ? container_of(n, conv_t, node) : NULL;
+        int          rc;
+
+        if (c && (strcmp(c->tenant, tenant) != 0 || strcmp(c->user, user) != 0)) {
+            return SI_ENOENT;
+        }
+        if (c && c->state == CONV_OPEN) {
+            c->refs++;
+            loop_timer_del(&c->idle);
+            *out = c;
+            return 0;
+        }
+        if (!c && proc.draining) {
+            *moved = arena_printf(a, "%d", proc.slot);
+            return SI_ECONFLICT;
+        }
+        if (!c) {
+            c = conv_new(tenant, user, id);
+            rc = co_open_new(c, a, moved);
+            if (rc) {
+                conv_unref(c);
+            } else {
+                *out = c;
+            }
+            return rc;
+        }
+        c->refs++;
+        rc = co_wait_opening(&c->opening, clock_ms() + CONV_WAIT_MS);
+        conv_unref(c);
+        if (rc != 0 && rc != SI_EAGAIN) {
+            return rc;
+        }
+    }
+    return SI_EAGAIN;
+}
+
+/* --- turns in it --- */
+
+int co_conv_lock(conv_t *c, uint64_t deadline)
+{
+    if (!c->locked) {
+        c->locked = true;
+        return 0;
+    }
+    conv_waiter_t w;
+
+    wait_init(&w.wait);
+    list_push(&c->lock, &w.node);
+    int rc = co_wait(&w.wait, "conv:lock", deadline);
+    list_remove(&w.node);
+    if (rc && w.wait.done && w.wait.rc == 0) {
+        conv_unlock(c);             /* it had just become ours */
+    }
+    return rc;
+}
+
+void conv_unlock(conv_t *c)
+{
+    conv_waiter_t *w = list_first(&c->lock, conv_waiter_t, node);
+
+    if (!w) {
+        c->locked = false;
+        return;
+    }
+    list_remove(&w->node);          /* the lock passes to the first in line */
+    wait_wake(&w->wait, 0);
+}
+
+size_t conv_queued(const conv_t *c)
+{
+    size_t n = 0;
+
+    list_each(it, &c->turns) {
+        const turn_t *t = list_entry(it, turn_t, node);
+        n += !turn_over(t) && t != c->current && !t->dropped;
+    }
+    return n;
+}
+
+turn_t *conv_turn(conv_t *c, int64_t number)
+{
+    list_each(it, &c->turns) {
+        turn_t *t = list_entry(it, turn_t, node);
+        if (t->row.number == number) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
+turn_t *conv_turn_id(conv_t *c, const char *id)
+{
+    list_each(it, &c->turns) {
+        turn_t *t = list_entry(it, turn_t, node);
+        if (strcmp(t->row.id, id) == 0) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
+/* Only from the old end, so that what is in memory stays a run of consecutive turns. */
+static void forget_old(conv_t *c)
+{
+    size_t over = 0;
+
+    list_each(it, &c->turns) {
+        over += turn_over(list_entry(it, turn_t, node));
+    }
+    while (over > CONV_RECENT) {
+        turn_t *t = list_first(&c->turns, turn_t, node);
+
+        if (!turn_over(t) || !t->shown) {
+            return;
+        }
+        list_remove(&t->node);
+        turn_unref(t);
+        over--;
+    }
+}
+
+void conv_next(conv_t *c)
+{
+    if (c->state != CONV_OPEN || c->current) {
+        return;
+    }
+    forget_old(c);
+    list_each(it, &c->turns) {
+        turn_t *t = list_entry(it, turn_t, node);
+
+        if (t->dropped || (turn_over(t) && t->shown)) {
+            continue;
+        }
+        turn_show(t);
+        if (!turn_over(t)) {
+            c->current = t;
+            if (!t->co) {           /* it may be ending already: cancelled while it waited */
+                turn_start(t);
+            }
+            return;
+        }
+    }
+}
+
+static void drain_one(hash_node_t *n, void *arg)
+{
+    (void) arg;
+    conv_quiet(container_of(n, conv_t, node));
+}
+
+void convs_drain(void)
+{
+    hash_each(&proc.convs->table, drain_one, NULL);
+}

@@ -1,0 +1,67 @@
+/*
+ * The conversations this worker owns. Ownership is a row in Postgres (claim) with an epoch as its fence;
+ * here stands what is in memory: recent, running and queued turns, and the shared log.
+ */
+#ifndef SI_CONV_H
+#define SI_CONV_H
+
+#include "base/hash.h"
+#include "base/util.h"
+#include "run/loop.h"
+#include "turn/turn.h"
+
+typedef enum { CONV_OPENING, CONV_OPEN, CONV_LOST } conv_state_t;
+
+typedef struct conv {
+    hash_node_t  node;
+    char         id[UUID_LEN + 1], tenant[UUID_LEN + 1], user[UUID_LEN + 1];
+    conv_state_t state;
+    uint64_t     epoch;
+    int64_t      last_number;   /* newest turn */
+    list_t       turns;         /* a run of consecutive numbers up to last_number */
+    turn_t      *current;       /* the running one */
+    evlog_t     *log;           /* "c:…" */
+    list_t       opening;       /* conv_waiter: calls that wait until it is open */
+    list_t       lock;          /* and those that wait to add a turn */
+    bool         locked;
+    unsigned     refs;          /* calls and turns that use it */
+    ltimer_t     idle;
+} conv_t;
+
+typedef struct convs {
+    hash_t  table;
+    char    me[192];            /* "<node>/<slot>.<pid>" */
+    size_t  unfinished, running;
+    ltimer_t lease, sweep, drain;
+    uint64_t drain_until;       /* clock_ms(): leaves then, whatever still runs */
+    uint64_t leased;            /* clock_ms() of the last renewal that held */
+    bool    stopping;
+} convs_t;
+
+/* Sets proc.convs. */
+void convs_init(void);
+/*
+ * The conversation, owned by this worker and open, with a reference. 0; SI_ENOENT (not there, or another's);
+ * SI_ECONFLICT: *moved names the instance of this machine that owns it; SI_EAGAIN: owned by another machine or
+ * changing hands, try again; SI_EUNAVAIL and other results of the store.
+ */
+int  co_conv_open(const char *tenant, const char *user, const char *id, conv_t **out, const char **moved, arena_t *a);
+void conv_unref(conv_t *c);
+/* One at a time adds turns, so that numbers are in the order of memory. 0, SI_ECANCELED, SI_ETIMEDOUT. */
+int  co_conv_lock(conv_t *c, uint64_t deadline);
+void conv_unlock(conv_t *c);
+/* Waiting turns. */
+size_t conv_queued(const conv_t *c);
+/* In memory, or NULL. */
+turn_t *conv_turn(conv_t *c, int64_t number);
+turn_t *conv_turn_id(conv_t *c, const char *id);
+/* Starts the oldest queued turn if none runs; lets old finished ones go. */
+void conv_next(conv_t *c);
+/* The fence broke: another worker owns it. Everything of it is dropped. */
+void conv_lose(conv_t *c);
+/* Draining: gives up what has no unfinished turn, its readers resume elsewhere. */
+void convs_drain(void);
+/* Conversations in memory. */
+size_t convs_count(void);
+
+#endif

@@ -1,0 +1,150 @@
+#include "turn/lease.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/logger.h"
+#include "base/proc.h"
+#include "conf/conf.h"
+#include "link/link.h"
+#include "run/loop.h"
+#include "store/store.h"
+#include "turn/conv.h"
+
+#define SWEEP_MS       2000
+#define ADOPTIONS_MAX  32      /* conversations opened at once by a sweep */
+
+static int co_bury(arena_t *a, const char *died)
+{
+    char name[192];
+
+    snprintf(name, sizeof(name), "%s/%s", proc.node, died);
+    return co_store_bury(a, name);
+}
+
+int co_lease_begin(const char *died)
+{
+    uint64_t pause = 100;
+
+    for (;;) {
+        arena_t *a = arena_new(1024);
+        int      rc = died ? co_bury(a, died) : 0;
+
+        rc = rc ? rc : co_store_lease(a, proc.convs->me, proc.conf->lease_ms);
+        arena_free(a);
+        if (rc == 0) {
+            proc.convs->leased = clock_ms();
+            return 0;
+        }
+        log_line(LOG_WARN, "waiting for Postgres", "reason", si_strerror(rc), NULL);
+        rc = co_sleep(pause, "lease:begin");
+        if (rc) {
+            return rc;
+        }
+        pause = SI_MIN(pause * 2, 2000);
+    }
+}
+
+static void co_renew(void *arg)
+{
+    arena_t *a = arena_new(1024);
+    int      rc = co_store_lease(a, proc.convs->me, proc.conf->lease_ms);
+
+    (void) arg;
+    arena_free(a);
+    if (rc == 0) {
+        proc.convs->leased = clock_ms();
+    } else if (rc == SI_ECONFLICT) {
+        /* Others have taken our conversations: nothing here is ours any more. A new process begins clean. */
+        log_line(LOG_ERROR, "this worker was declared dead, it leaves", NULL);
+        _exit(1);
+    }
+}
+
+static void renew(ltimer_t *t)
+{
+    loop_timer(t, proc.conf->lease_ms / 3, renew);
+    co_spawn("lease", co_renew, NULL);
+}
+
+/* --- the sweep --- */
+
+typedef struct {
+    arena_t *arena;
+    claim_t *claims;
+    size_t   n, next, running;
+} adoption_t;
+
+static void co_adopt(void *arg)
+{
+    adoption_t *s = arg;
+
+    while (s->next < s->n && !proc.draining) {
+        const claim_t *k = &s->claims[s->next++];
+        const char    *moved = NULL;
+        conv_t        *c;
+        int            rc;
+
+        if (hash_get(&proc.convs->table, str_of(k->conversation))) {
+            continue;
+        }
+        rc = co_conv_open(k->tenant, k->user, k->conversation, &c, &moved, s->arena);
+        if (rc == 0) {
+            log_line(LOG_INFO, "took over a conversation", "conversation", c->id, "owner", k->owner, NULL);
+            conv_unref(c);
+        } else if (rc != SI_ECONFLICT && rc != SI_EAGAIN) {
+            log_line(LOG_WARN, "could not take a conversation over", "conversation", k->conversation, "reason",
+                     si_strerror(rc), NULL);
+        }
+    }
+    if (--s->running == 0) {
+        arena_free(s->arena);
+        free(s);
+    }
+}
+
+static void co_sweep(void *arg)
+{
+    adoption_t *s = si_calloc(sizeof(*s));
+    int         rc;
+
+    (void) arg;
+    s->arena = arena_new(4096);
+    rc = co_store_orphans(s->arena, proc.convs->me, &s->claims, &s->n);
+    if (rc || s->n == 0) {
+        arena_free(s->arena);
+        free(s);
+        return;
+    }
+    s->running = SI_MIN(s->n, ADOPTIONS_MAX);
+    for (size_t i = 0, n = s->running; i < n; i++) {
+        co_spawn("adopt", co_adopt, s);
+    }
+}
+
+static void sweep(ltimer_t *t)
+{
+    if (proc.draining || proc.convs->stopping) {
+        return;
+    }
+    loop_timer(t, SWEEP_MS + hash_bytes((uint64_t) getpid(), &t->at, sizeof(t->at)) % 500, sweep);
+    co_spawn("sweep", co_sweep, NULL);
+}
+
+void lease_keep(void)
+{
+    loop_timer(&proc.convs->lease, proc.conf->lease_ms / 3, renew);
+    loop_timer(&proc.convs->sweep, 0, sweep);
+}
+
+void co_lease_end(void)
+{
+    arena_t *a = arena_new(1024);
+
+    co_mask(true);
+    co_deadline(clock_ms() + 2000);
+    loop_timer_del(&proc.convs->lease);
+    loop_timer_del(&proc.convs->sweep);
+    co_store_bury(a, proc.convs->me);
+    arena_free(a);
+}
