@@ -40,7 +40,7 @@ typedef struct {
 } census_t;
 
 /* Every turn that runs, with the step it waits at. */
-static void put_turn(co_t *co, const char *name, const char *where, const char *label, uint64_t since, void *arg)
+static void put_turn(co_t *co, const char *name, const char *label, const char *where, uint64_t since, void *arg)
 {
     census_t *s = arg;
 
@@ -48,8 +48,8 @@ static void put_turn(co_t *co, const char *name, const char *where, const char *
     if (strcmp(name, "turn") != 0) {
         return;
     }
-    buf_printf(s->b, "%s{\"turn\":\"%s\",\"waits\":\"%s\",\"ms\":%" PRIu64 "}", s->more ? "," : "", label ? label : "",
-               where ? where : "", s->now - SI_MIN(since, s->now));
+    buf_printf(s->b, "%s{\"turn\":\"%s\",\"waits\":\"%s\",\"ms\":%" PRIu64 "}", s->more ? "," : "", label, where,
+               s->now - SI_MIN(since, s->now));
     s->more = true;
 }
 
