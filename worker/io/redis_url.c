@@ -1,4 +1,3 @@
-#define _GNU_SOURCE      /* memrchr */
 #include "io/redis_url.h"
 
 #include "base/logger.h"

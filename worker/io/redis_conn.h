@@ -1,0 +1,45 @@
+/* Inside of io/redis: one connection that comes back by itself. Only redis.c and redis_conn.c include this. */
+#ifndef SI_REDIS_CONN_H
+#define SI_REDIS_CONN_H
+
+#include <hiredis/async.h>
+#include <hiredis/hiredis.h>
+
+#include "io/redis_url.h"
+#include "run/loop.h"
+
+#define REDIS_INFLIGHT_MAX  1024        /* commands without a reply on one connection */
+
+typedef enum { RCONN_DOWN, RCONN_CONNECTING, RCONN_SETUP, RCONN_READY } redis_conn_state_t;
+
+typedef struct redis_conn {
+    const redis_addr_t  *addr;
+    const char          *name;          /* for the log */
+    int                  db;            /* to be selected */
+    void               (*on_ready)(struct redis_conn *c);   /* may be NULL */
+    redisAsyncContext   *ac;            /* NULL when down */
+    watch_t              watch;
+    ltimer_t             timer;         /* by state: back-off, connect limit, setup limit, watchdog */
+    redis_conn_state_t   state;
+    unsigned             failures;      /* in a row */
+    size_t               inflight;
+    uint64_t             progress;      /* clock_ms() of the last reply, or of the first command after idleness */
+    bool                 want_read, want_write;
+    bool                 flush_due;     /* conn_flush() is deferred to the end of the batch */
+    bool                 flushing;
+    bool                 closed;        /* for good */
+} redis_conn_t;
+
+/* Starts to connect. The other members of c are zero; addr lives as long as c. */
+void redis_conn_init(redis_conn_t *c, const redis_addr_t *addr, const char *name, int db,
+                     void (*on_ready)(redis_conn_t *c));
+/* Closes it for good. c must live until the end of the loop's batch. */
+void redis_conn_exit(redis_conn_t *c);
+/*
+ * Sends a command on a ready connection. fn gets every reply of it and calls redis_conn_replied() first;
+ * a NULL reply when the connection goes. 0 or SI_EUNAVAIL: then fn is not called.
+ */
+int  redis_conn_send(redis_conn_t *c, size_t n, const str_t *args, redisCallbackFn *fn, void *arg);
+void redis_conn_replied(redis_conn_t *c);
+
+#endif
