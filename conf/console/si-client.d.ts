@@ -1,0 +1,263 @@
+/* Types of si-client.js. The wire's own objects keep the wire's names; see openapi.yaml. */
+
+export type TurnState = 'queued' | 'running' | 'completed' | 'failed' | 'cancelled';
+
+export interface Conversation {
+    id: string;
+    title: string | null;
+    created: string;
+    updated: string;
+    version: number;
+    last_turn: number;
+}
+
+export interface Message {
+    id: string;
+    turn: string;
+    role: 'user' | 'assistant';
+    content: string;
+    number: number;
+    tokens: number | null;
+    created: string;
+}
+
+export interface Usage {
+    input_tokens: number;
+    output_tokens: number;
+    /** The provider did not say; Si has estimated. */
+    estimated: boolean;
+}
+
+export interface TurnError {
+    code: string;
+    detail: string;
+    retryable: boolean;
+}
+
+export interface Turn {
+    id: string;
+    conversation: string;
+    number: number;
+    state: TurnState;
+    input: string;
+    output: string | null;
+    model: string | null;
+    agent: string | null;
+    attempt: number;
+    client_turn_id: string | null;
+    error: TurnError | null;
+    usage: Usage | null;
+    finish: string | null;
+    first_token_ms: number | null;
+    duration_ms: number | null;
+    created: string;
+    finished: string | null;
+}
+
+export interface Page<T> {
+    data: T[];
+    /** Give it as `cursor` for the next page; null on the last one. */
+    next: string | null;
+}
+
+export interface AnswerMessage {
+    id: string;
+    role: 'assistant';
+    content: string;
+}
+
+interface EventBase<T extends string> {
+    /** `<turn number>.<event number>`, or null if the event carried none. */
+    id: string | null;
+    type: T;
+    /** The turn's id. */
+    turn: string;
+}
+
+export interface TurnAccepted extends EventBase<'turn.accepted'> {
+    conversation: string;
+    number: number;
+    input: string;
+    client_turn_id: string | null;
+    created: string;
+}
+export interface TurnStarted extends EventBase<'turn.started'> {
+    agent: string | null;
+    model: string;
+    attempt: number;
+}
+export interface Delta extends EventBase<'delta'> {
+    text: string;
+}
+export interface Reasoning extends EventBase<'reasoning'> {
+    text: string;
+}
+/** Discard the text so far. */
+export interface TurnRestarted extends EventBase<'turn.restarted'> {
+    attempt: number;
+    reason: string;
+}
+export interface TurnCompleted extends EventBase<'turn.completed'> {
+    conversation: string;
+    number: number;
+    message: AnswerMessage;
+    model: string;
+    agent: string | null;
+    finish: string;
+    usage: Usage;
+    first_token_ms: number | null;
+    duration_ms: number;
+}
+export interface TurnFailed extends EventBase<'turn.failed'>, TurnError {}
+export interface TurnCancelled extends EventBase<'turn.cancelled'> {
+    /** What was said until then. */
+    message: AnswerMessage | null;
+}
+
+/** A server newer than this file may send other types too: ignore what you do not know. */
+export type TurnEvent =
+    | TurnAccepted | TurnStarted | Delta | Reasoning | TurnRestarted | TurnCompleted | TurnFailed | TurnCancelled;
+
+/** A refused or failed request. */
+export class SiError extends Error {
+    constructor(code: string, message: string, more?: {
+        status?: number; field?: string; retryAfter?: number; retryable?: boolean; cause?: unknown;
+    });
+    /** The problem's code, a failed turn's code, or `network`, `timeout`, `protocol`, `aborted`. */
+    readonly code: string;
+    /** HTTP status; 0: there was no answer. */
+    readonly status: number;
+    readonly field?: string;
+    /** Milliseconds; 0: the server did not say. */
+    readonly retryAfter: number;
+    readonly retryable: boolean;
+}
+
+export interface SseEvent {
+    event: string;
+    data: string;
+    lastEventId: string;
+    /** The id this event itself carried. */
+    id: string | undefined;
+}
+
+/** Parses text/event-stream at any split of its bytes. */
+export class SseParser {
+    constructor(on: {
+        onEvent: (event: SseEvent) => void;
+        onRetry?: (milliseconds: number) => void;
+        onComment?: (text: string) => void;
+        lastEventId?: string;
+    });
+    readonly lastEventId: string;
+    feed(bytes: Uint8Array): void;
+}
+
+/** What a turn's events add up to. */
+export class TurnView {
+    id: string | null;
+    conversation: string | null;
+    number: number;
+    state: TurnState;
+    input: string;
+    /** The answer so far; emptied by turn.restarted. */
+    text: string;
+    reasoning: string;
+    model: string | null;
+    agent: string | null;
+    attempt: number;
+    clientTurnId: string | null;
+    created: string | null;
+    finish: string | null;
+    usage: Usage | null;
+    firstTokenMs: number | null;
+    durationMs: number | null;
+    error: TurnError | null;
+    readonly over: boolean;
+    /** False: this event was applied before. */
+    apply(event: TurnEvent): boolean;
+    adopt(turn: Turn): this;
+}
+
+export type StreamState = 'connecting' | 'open' | 'waiting' | 'closed';
+
+interface StreamOptions {
+    signal?: AbortSignal;
+    /** Each change of the connection; `error` says why it waits or has closed. */
+    onState?: (state: StreamState, error: SiError | null) => void;
+}
+
+interface Stream extends AsyncIterable<TurnEvent> {
+    readonly state: StreamState;
+    /** Give it to a later call to go on from here. */
+    readonly lastEventId: string;
+    /** Reconnects now, if it is waiting to. */
+    reconnect(): void;
+    /** Stops reading. Cancels nothing. */
+    close(): void;
+    [Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, void>;
+}
+
+/** Every event of a conversation, for one loop. Leaving the loop closes it. */
+export interface EventStream extends Stream {}
+export const EventStream: { readonly prototype: EventStream };
+
+/** One turn. Any number of loops read it from its first event; leaving one stops nothing. */
+export interface TurnStream extends Stream {
+    /** What the events so far add up to. */
+    readonly turn: TurnView;
+    /** The turn's id, once the server has stored the message. */
+    readonly accepted: Promise<string>;
+    /** The whole answer; of a cancelled turn what was said until then. Rejects when the turn failed. */
+    readonly text: Promise<string>;
+    /** The finished turn, also a failed one. Rejects when the request was refused. */
+    readonly done: Promise<TurnView>;
+    /** Cancels the turn itself, for everybody. */
+    cancel(): Promise<Turn>;
+}
+export const TurnStream: { readonly prototype: TurnStream };
+
+export type TurnInput = string | {
+    input: string;
+    model?: string;
+    agent?: string;
+    /** Sent again, it is the same turn. Random without it. */
+    clientTurnId?: string;
+};
+
+interface Signal { signal?: AbortSignal }
+interface PageOptions extends Signal { limit?: number; cursor?: string | null }
+
+export class SiClient {
+    constructor(options: {
+        baseUrl: string | URL;
+        /** The API key, or a function asked before each request. */
+        key?: string | (() => string | Promise<string>);
+        fetch?: typeof fetch;
+        /** Milliseconds, of a request that is not a stream. 30,000. */
+        requestTimeout?: number;
+        /** Milliseconds without a byte until a stream reconnects. 45,000: three heartbeats. */
+        idleTimeout?: number;
+    });
+
+    readonly conversations: {
+        create(options?: { title?: string; idempotencyKey?: string } & Signal): Promise<Conversation>;
+        list(options?: PageOptions): Promise<Page<Conversation>>;
+        get(id: string, options?: Signal): Promise<Conversation>;
+        /** Reconnects by itself and gives each event once. From now, from `start`, or after `lastEventId`. */
+        events(id: string, options?: { lastEventId?: string; from?: 'start' | 'now' } & StreamOptions): EventStream;
+    };
+    readonly turns: {
+        /** Sends a message and follows its turn. */
+        send(conversation: string, input: TurnInput, options?: StreamOptions): TurnStream;
+        /** Sends a message and does not wait for the answer. */
+        start(conversation: string, input: TurnInput, options?: Signal): Promise<Turn>;
+        get(id: string, options?: Signal): Promise<Turn>;
+        follow(id: string, options?: { lastEventId?: string } & StreamOptions): TurnStream;
+        cancel(id: string, options?: Signal): Promise<Turn>;
+    };
+    readonly messages: {
+        /** The oldest first. */
+        list(conversation: string, options?: PageOptions): Promise<Page<Message>>;
+    };
+}
