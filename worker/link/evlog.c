@@ -125,8 +125,8 @@ void evlog_publish(evlog_t *log, str_t id, str_t wire)
 {
     size_t n = 1 + id.n + wire.n;
 
-    if (id.n == 0 || id.n > SI_ID_MAX || wire.n == 0 || n > SI_FRAME_MAX) {
-        log_line(LOG_ALERT, "event without id or bytes, or too long for a frame; its readers must resume", "log", log->key, NULL);
+    if (id.n == 0 || id.n > SI_ID_MAX || n > SI_FRAME_MAX) {
+        log_line(LOG_ALERT, "event without id, or too long for a frame; its readers must resume", "log", log->key, NULL);
         evlog_end(log, false);
         return;
     }
@@ -136,7 +136,9 @@ void evlog_publish(evlog_t *log, str_t id, str_t wire)
         if (p != NULL) {
             p[0] = (uint8_t) id.n;
             memcpy(p + 1, id.p, id.n);
-            memcpy(p + 1 + id.n, wire.p, wire.n);
+            if (wire.n > 0) {           /* else only the mirrors' last id is set */
+                memcpy(p + 1 + id.n, wire.p, wire.n);
+            }
         }
     }
 }
