@@ -1,0 +1,103 @@
+/* JSON: what is refused and how it is said; depth. */
+#include "base/json.h"
+
+#include "tap.h"
+
+static arena_t *a;
+
+static void refused(str_t text, const char *want, const char *name)
+{
+    const char *err = NULL;
+    json_t *v = json_parse(a, text, &err);
+
+    if (!ok(v == NULL && err != NULL && strncmp(err, want, strlen(want)) == 0, "%s", name)) {
+        diag("  got '%s'", err ? err : "(no error)");
+    }
+    json_decref(v);
+}
+
+static void accepted(str_t text, const char *want, const char *name)
+{
+    const char *err = NULL;
+    json_t *v = json_parse(a, text, &err);
+
+    is_str(v ? json_text(a, v) : err, want, name);
+    json_decref(v);
+}
+
+/* "[[[…]]]" of this depth; `close` brackets or none. */
+static str_t nested(size_t depth, bool close)
+{
+    char *p = arena_alloc(a, 2 * depth + 1);
+
+    memset(p, '[', depth);
+    memset(p + depth, ']', depth);
+    return (str_t) { p, close ? 2 * depth : depth };
+}
+
+static void test_parse(void)
+{
+    accepted(STR("{\"a\": [1, 2.5, true, null, \"x\"]}"), "{\"a\":[1,2.5,true,null,\"x\"]}", "an object");
+    accepted(STR(" \"text\" "), "\"text\"", "any value");
+    accepted(STR("\"[[[[\\\"[[[\""), "\"[[[[\\\"[[[\"", "brackets in a string do not count");
+    accepted(STR("\"h\xc3\xa9\""), "\"h\xc3\xa9\"", "UTF-8");
+
+    refused(STR(""), "line 1, column 0: ", "nothing");
+    refused(STR("{\"a\":1}\n{\"b\":2}"), "line 2, column 1: end of file expected", "bytes after the value");
+    refused(STR("{\n  \"a\": nope}"), "line 2, column 11: invalid token", "line and column");
+    refused(STR("{\"a\":1,\"a\":2}"), "line 1, column 10: duplicate object key", "a duplicate key");
+    refused(STR("{\"a\":\"x\\u0000y\"}"), "line 1, column ", "an escaped NUL");
+    refused(STR("{\"a\":\"x\0y\"}"), "line 1, column ", "a raw NUL");
+    refused(STR("{\"a\":\"\xff\"}"), "line 1, column ", "invalid UTF-8");
+    refused(STR("{\"a\":\"\\ud800\"}"), "line 1, column ", "a lone surrogate");
+    refused(STR("[123456789012345678901234567890]"), "line 1, column ", "a number that is too large");
+    refused(STR("{\"secret\" 1}"), "line 1, column 11: ':' expected", "the message does not quote the text");
+}
+
+static void test_depth(void)
+{
+    const char *err;
+    json_t *v;
+
+    v = json_parse(a, nested(64, true), &err);
+    ok(v != NULL, "64 levels");
+    json_decref(v);
+    refused(nested(65, true), "line 1, column 65: nested deeper than 64", "65 levels");
+    refused(nested(10000, true), "line 1, column 65: nested deeper than 64", "10,000 levels");
+    refused(nested(10000, false), "line 1, column 65: nested deeper than 64", "10,000 levels that are not closed");
+    refused(nested(64, false), "line 1, column ", "64 levels that are not closed");
+    refused(STR("]]]]"), "line 1, column 1: ", "closing brackets only");
+    refused(STR("{\"a\":\n\"\xc3\xa9\", \"b\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["),
+            "line 2, column 73: nested deeper", "columns are characters");
+}
+
+static void test_helpers(void)
+{
+    const char *err;
+    json_t *v = json_own(a, json_parse(a, STR("{\"s\":\"text\",\"n\":1,\"z\":null}"), &err));
+    str_t s = json_str(v, "s", STR_NULL);
+    buf_t b;
+
+    is_mem(s.p, s.n, "text", "json_str()");
+    ok(json_str(v, "n", STR_NULL).p == NULL && json_str(v, "z", STR_NULL).p == NULL
+       && json_str(v, "?", STR_NULL).p == NULL, "another type, null and absence count as missing");
+    ok(str_is(json_str(NULL, "s", STR("none")), "none"), "no object at all, too");
+
+    buf_init(&b, 30);
+    (void) buf_puts(&b, "x");
+    is_int(json_dump(&b, v), 0, "json_dump() appends");
+    is_mem(b.p, b.n, "x{\"s\":\"text\",\"n\":1,\"z\":null}", "compact");
+    is_int(json_dump(&b, v), SI_ENOMEM, "over the maximum");
+    is_int((long long) b.n, 28, "it appends nothing");
+    buf_free(&b);
+}
+
+int main(void)
+{
+    a = arena_new(4096);
+    test_parse();
+    test_depth();
+    test_helpers();
+    arena_free(a);
+    return done_testing();
+}
