@@ -1,0 +1,227 @@
+/* Shared logs: ATTACH, publishing, DETACH and its race, the end, a slow edge. */
+#include "edge.h"
+
+static evlog_t *current;                /* the log that calls attach to */
+static size_t   idle;                   /* how often on_idle() was called */
+static bool     free_when_idle, attached;
+
+static void on_idle(void *arg)
+{
+    ok(arg == &idle, "on_idle gets its argument");
+    idle++;
+    if (free_when_idle) {
+        evlog_free(current);
+        current = NULL;
+    }
+}
+
+static void co_handler(call_t *call)
+{
+    if (str_is(call->path, "/early")) {
+        attached = call_attach(call, current);
+        return;
+    }
+    call_head(call, &(call_head_t) { .status = 200, .length = -1, .stream = true, .type = "text/event-stream" });
+    co_call_write(call, ": si\n\n", 6, soon());
+    attached = call_attach(call, current);
+}
+
+static void publish(const char *id, const char *wire)
+{
+    evlog_publish(current, str_of(id), str_of(wire));
+}
+
+/* Opens a call that attaches. Returns the seq, 0 on failure; *log is the log's id. */
+static uint32_t co_attach(edge_t *e, uint64_t id, uint64_t *log)
+{
+    co_edge_open(e, id, 0, "GET", "/log");
+    if (co_edge_next(e) != SI_F_HEAD || co_edge_next(e) != SI_F_DATA || co_edge_next(e) != SI_F_ATTACH
+        || e->f.id != id || e->f.length != 12 + 3 || memcmp(e->p + 12, "c:1", 3) != 0)
+    {
+        return 0;
+    }
+    *log = si_get64(e->p);
+    return si_get32(e->p + 8);
+}
+
+static bool co_event(edge_t *e, uint64_t log, const char *want)
+{
+    if (co_edge_next(e) != SI_F_DATA || e->f.flags != SI_FL_LOG || e->f.id != log) {
+        return false;
+    }
+    return e->f.length == strlen(want) && memcmp(e->p, want, e->f.length) == 0;
+}
+
+static void co_detach(edge_t *e, uint64_t log, uint32_t seq) { co_edge_send32(e, SI_F_DETACH, log, seq); }
+
+static bool was_idle(void) { return idle > 0; }
+
+static void begin(void)
+{
+    idle = 0;
+    free_when_idle = false;
+    current = evlog_new("c:1", on_idle, &idle);
+}
+
+static void co_test_two_links(void)
+{
+    edge_t   a, b;
+    uint64_t log = 0, log2 = 0;
+    uint32_t seq_a, seq_b;
+
+    begin();
+    co_edge_up(&a);
+    co_edge_up(&b);
+    publish("1.1", "nobody");
+    seq_a = co_attach(&a, 1, &log);
+    ok(seq_a > 0 && log != 0, "ATTACH with log, seq and key");
+    ok(attached, "call_attach is true");
+    ok(co_edge_quiet(&a), "nothing from before");
+    publish("1.2", "only a");
+    ok(co_event(&a, log, "\0031.2only a"), "the reader gets an event");
+    seq_b = co_attach(&b, 1, &log2);
+    ok(seq_b > 0 && log2 == log, "a second link attaches to the same log");
+    is_int((long long) evlog_links(current), 2, "two links have readers");
+    publish("1.3", "x");
+    publish("1.40", "yy");
+    ok(co_event(&a, log, "\0031.3x") && co_event(&a, log, "\0041.40yy"), "events in order on one");
+    ok(co_event(&b, log, "\0031.3x") && co_event(&b, log, "\0041.40yy"), "and on the other");
+    ok(co_edge_quiet(&a) && co_edge_quiet(&b), "each once");
+
+    co_detach(&a, log, seq_a);
+    ok(co_edge_quiet(&a), "DETACH");
+    is_int((long long) evlog_links(current), 1, "one link is left");
+    publish("1.5", "only b");
+    ok(co_event(&b, log, "\0031.5only b") && co_edge_quiet(&a), "only it gets events");
+    is_int((long long) idle, 0, "not idle");
+    edge_close(&b);
+    ok(co_until(was_idle), "idle when the last link dies");
+    evlog_free(current);
+    ok(co_edge_quiet(&a), "freeing a log without readers sends nothing");
+    edge_close(&a);
+}
+
+static void co_test_detach_race(void)
+{
+    edge_t   e;
+    uint64_t log = 0;
+    uint32_t first, second, third;
+
+    begin();
+    co_edge_up(&e);
+    first = co_attach(&e, 1, &log);
+    second = co_attach(&e, 2, &log);
+    ok(second > first, "each ATTACH has a newer seq");
+    is_int((long long) evlog_links(current), 1, "two readers on a link are one");
+    publish("1.1", "once");
+    ok(co_event(&e, log, "\0031.1once") && co_edge_quiet(&e), "and get events once");
+    co_detach(&e, log, first);
+    ok(co_edge_quiet(&e), "a DETACH older than the last ATTACH");
+    publish("1.2", "still");
+    ok(co_event(&e, log, "\0031.2still"), "is ignored");
+    co_detach(&e, log, second);
+    ok(co_until(was_idle) && idle == 1, "the newest one counts");
+    publish("1.3", "nobody");
+    ok(co_edge_quiet(&e), "then nothing comes");
+    co_detach(&e, log, second);
+    co_detach(&e, 999999, 1);
+    ok(co_edge_quiet(&e), "a DETACH of what is not read is ignored");
+    third = co_attach(&e, 3, &log);
+    ok(third > second, "attached again");
+    publish("1.4", "again");
+    ok(co_event(&e, log, "\0031.4again"), "events again");
+    co_detach(&e, log, third + 1);
+    ok(co_edge_closed(&e), "a DETACH from the future closes the link");
+    ok(co_until(was_idle), "and leaves the log idle");
+    edge_close(&e);
+    evlog_free(current);
+}
+
+static void co_test_ends(void)
+{
+    edge_t   e;
+    uint64_t log = 0, other = 0;
+
+    begin();
+    co_edge_up(&e);
+    co_attach(&e, 1, &log);
+    publish("1.1", "x");
+    evlog_end(current, true);
+    ok(co_event(&e, log, "\0031.1x") && co_edge_next(&e) == SI_F_END && e.f.id == log
+       && e.f.flags == (SI_FL_LOG | SI_FL_ABORT), "evlog_end with abort, after what was published");
+    ok(evlog_links(current) == 0 && idle == 0, "no links, no on_idle");
+    co_attach(&e, 2, &other);
+    ok(other == log, "it can be read again");
+    evlog_free(current);
+    ok(co_edge_next(&e) == SI_F_END && e.f.flags == SI_FL_LOG, "evlog_free ends it without abort");
+    begin();
+    co_attach(&e, 3, &other);
+    ok(other != log && other != 0, "another log, another id");
+    free_when_idle = true;
+    edge_close(&e);
+    ok(co_until(was_idle) && current == NULL, "on_idle may free the log");
+
+    begin();
+    co_edge_up(&e);
+    attached = true;
+    co_edge_open(&e, 4, 0, "GET", "/early");
+    ok(co_edge_next(&e) == SI_F_HEAD && edge_status(&e) == 500 && !attached, "attaching before the head is refused");
+    edge_close(&e);
+    evlog_free(current);
+}
+
+/* Reads events of 1 MiB; true when `n` have come. */
+static bool co_drink(edge_t *e, size_t n, size_t size)
+{
+    while (n > 0) {
+        int type = co_edge_next(e);
+
+        if (type == 0) {
+            return false;
+        }
+        n -= type == SI_F_DATA && e->f.length == size;
+    }
+    return true;
+}
+
+static void co_test_slow(void)
+{
+    edge_t   slow, quick;
+    uint64_t log = 0;
+    size_t   n = (1u << 20) + 100;
+    char    *wire = si_calloc(n);
+    bool     good = true;
+
+    begin();
+    co_edge_up(&slow);
+    co_edge_up(&quick);
+    co_attach(&slow, 1, &log);
+    co_attach(&quick, 1, &log);
+    for (int i = 0; i < 70 && good; i++) {
+        evlog_publish(current, STR("1.1"), (str_t) { wire, n });
+        good = co_drink(&quick, 1, n + 4);
+    }
+    ok(good, "a quick edge gets 70 MiB");
+    is_int((long long) evlog_links(current), 1, "a slow one is let go at 64 MiB");
+    ok(co_edge_closed(&slow), "its link is closed");
+    is_int((long long) idle, 0, "the log is not idle");
+    evlog_publish(current, STR("1.2"), (str_t) { wire, (size_t) SI_FRAME_MAX });
+    ok(co_edge_next(&quick) == SI_F_END && quick.f.flags == SI_FL_LOG, "an event too long for a frame ends the readers: no silent gap");
+    edge_close(&slow);
+    edge_close(&quick);
+    evlog_free(current);
+    free(wire);
+}
+
+static void co_tests(void)
+{
+    co_test_two_links();
+    co_test_detach_race();
+    co_test_ends();
+    co_test_slow();
+}
+
+int main(void)
+{
+    return edge_run(16, co_handler, co_tests);
+}
