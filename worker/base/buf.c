@@ -167,7 +167,7 @@ static int json_body(buf_t *b, const char *p, size_t n)
         }
         start = ++i;
     }
-    return buf_append(b, p + start, i - start);
+    return i > start ? buf_append(b, p + start, i - start) : SI_OK;
 }
 
 int buf_json_str(buf_t *b, str_t s)

@@ -105,9 +105,9 @@ static int percent_decode(str_t s, char *out, size_t cap)
 
 int query_arg(str_t query, const char *name, char *out, size_t cap)
 {
-    const char *p = query.p, *end = query.p + query.n;
+    const char *p = query.p, *end = query.n > 0 ? query.p + query.n : p;
 
-    while (query.n > 0 && p < end) {
+    while (p < end) {
         const char *stop = memchr(p, '&', (size_t) (end - p));
         str_t key = { p, (size_t) ((stop ? stop : end) - p) }, value = { "", 0 };
         const char *eq = memchr(key.p, '=', key.n);
