@@ -18,6 +18,7 @@
 #include "turn/lease.h"
 
 #define DRAIN_LOOK_MS  50
+#define SUCCESSOR_MS   3000     /* a successor is waited for this long */
 
 static void co_start(void *arg)
 {
@@ -55,33 +56,41 @@ static void drain_look(ltimer_t *t)
     loop_timer(t, DRAIN_LOOK_MS, drain_look);
 }
 
-static void on_drain(void)
+/* In a reload the successor takes the slot first, so that no call finds nobody. When the pool ends there is none. */
+static void drain_begin(ltimer_t *t)
 {
-    if (proc.draining) {
+    if (!links_succeeded() && loop_now() < proc.convs->drain_until - proc.conf->drain_ms + SUCCESSOR_MS) {
+        loop_timer(t, DRAIN_LOOK_MS, drain_begin);
         return;
     }
     log_line(LOG_INFO, "worker drains", NULL);
     proc.draining = true;
-    proc.convs->drain_until = loop_now() + proc.conf->drain_ms;
     links_drain();
-    loop_timer(&proc.convs->drain, 0, drain_look);
+    drain_look(t);
 }
 
-static void on_reopen(void)
+static void on_drain(void)
 {
-    logger_open(proc.conf->log_file, (log_level_t) proc.conf->log_level);
+    if (proc.convs->drain_until == 0) {
+        proc.convs->drain_until = loop_now() + proc.conf->drain_ms;
+        drain_begin(&proc.convs->drain);
+    }
+}
+
+static void reopen(void)
+{
+    (void) logger_reopen();
 }
 
 _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
 {
     proc.slot = slot;
     proc.conf = conf;
-    snprintf(proc.instance, sizeof(proc.instance), "%d.%d", slot, (int) getpid());
     snprintf(proc.node, sizeof(proc.node), "%s", conf->node);
 
     loop_init();
     co_init();
-    signals_init(on_drain, leave, on_reopen);
+    signals_init(on_drain, leave, reopen);
     http_init();
     pg_init(conf->database_url, conf->database_pool);
     if (redis_init(conf->redis_url)) {

@@ -192,18 +192,35 @@ int links_publish(void)
     return rc;
 }
 
+/* Whether the slot's name means this instance. */
+static bool slot_is_ours(void)
+{
+    struct sockaddr_un own, slot;
+    struct stat        a, b;
+
+    (void) socket_path(&own, proc.instance);
+    slot_path(&slot);
+    return stat(own.sun_path, &a) == 0 && stat(slot.sun_path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+bool links_succeeded(void)
+{
+    struct sockaddr_un slot;
+    struct stat        st;
+
+    slot_path(&slot);
+    return stat(slot.sun_path, &st) == 0 && !slot_is_ours();
+}
+
 /* Removes the slot's name if it still means this instance, and the instance's own. */
 static void unpublish(void)
 {
     struct sockaddr_un own, slot;
-    struct stat        a, b;
     int                lock = folder_lock();
 
     (void) socket_path(&own, proc.instance);
     slot_path(&slot);
-    if (proc.links->published && stat(own.sun_path, &a) == 0 && stat(slot.sun_path, &b) == 0
-        && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
-    {
+    if (proc.links->published && slot_is_ours()) {
         unlink(slot.sun_path);
     }
     unlink(own.sun_path);

@@ -26,6 +26,8 @@ size_t links_calls(void);
 void links_load(size_t (*turns)(void));
 /* Closes everything, removes the instance's socket (and the slot's, if it still is this instance's). */
 void links_exit(void);
+/* True when another instance has taken this one's slot: calls for what is not here can go there. */
+bool links_succeeded(void);
 /* True when a worker of this machine listens on <folder>/<instance>.sock: it lives. Never blocks (Unix sockets). */
 bool links_alive(const char *instance);
 

@@ -243,8 +243,8 @@ int co_conv_open(const char *tenant, const char *user, const char *id, conv_t **
             return 0;
         }
         if (!c && proc.draining) {
-            *moved = arena_printf(a, "%d", proc.slot);
-            return SI_ECONFLICT;
+            *moved = links_succeeded() ? arena_printf(a, "%d", proc.slot) : NULL;
+            return *moved ? SI_ECONFLICT : SI_EAGAIN;
         }
         if (!c) {
             c = conv_new(tenant, user, id);
