@@ -1,6 +1,7 @@
 #include "io/http.h"
 
 #include <curl/curl.h>
+#include <stdio.h>
 #include <strings.h>
 
 #include "base/buf.h"
@@ -67,12 +68,28 @@ static void transfer_end(http_t *h)
     h->body = NULL;
 }
 
+/* Curl's own message, or its general one; with the system's reason, which curl leaves out for connects. */
+static void note_error(http_t *h, CURLcode code)
+{
+    long   no = 0;
+    size_t n;
+
+    if (h->error[0] == '\0') {
+        strncpy(h->error, curl_easy_strerror(code), sizeof(h->error) - 1);
+    }
+    curl_easy_getinfo(h->easy, CURLINFO_OS_ERRNO, &no);
+    n = strlen(h->error);
+    if (code == CURLE_COULDNT_CONNECT && no != 0) {
+        snprintf(h->error + n, sizeof(h->error) - n, ": %s", strerror((int) no));
+    }
+}
+
 static void transfer_done(http_t *h, CURLcode code)
 {
     h->done = true;
     h->rc = code == CURLE_OK ? 0 : SI_EUNAVAIL;
-    if (code != CURLE_OK && h->error[0] == '\0') {
-        strncpy(h->error, curl_easy_strerror(code), sizeof(h->error) - 1);
+    if (code != CURLE_OK) {
+        note_error(h, code);
     }
     transfer_end(h);
     wait_wake(&h->wait, 0);

@@ -182,6 +182,9 @@ static void batch_finished(pg_conn_t *c, pg_batch_t *b)
     if (b == c->setup) {
         c->setup = NULL;
         if (b->rc == 0) {
+            if (c->failures > 0) {
+                log_fmt(LOG_INFO, "pg %d: connected again", c->index);
+            }
             c->failures = 0;
             conn_state(c, CONN_READY);
             loop_timer(&c->timer, WATCHDOG_MS, on_watchdog);

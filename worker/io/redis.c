@@ -139,7 +139,8 @@ static void on_forgotten(redisAsyncContext *ac, void *reply, void *arg)
     (void) arg;
     redis_conn_replied(ac->data);
     if (r != NULL && r->type == REDIS_REPLY_ERROR) {
-        log_line(LOG_WARN, "redis: command failed", "text", r->str, NULL);
+        /* After a comma Redis quotes arguments. */
+        log_fmt(LOG_WARN, "redis: command failed: %.*s", (int) SI_MIN(strcspn(r->str, ","), (size_t) 80), r->str);
     }
 }
 

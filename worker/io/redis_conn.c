@@ -250,6 +250,9 @@ static void on_ping(redisAsyncContext *ac, void *reply, void *arg)
     if (!setup_reply(ac, reply)) {
         return;
     }
+    if (c->failures > 0) {
+        log_fmt(LOG_INFO, "redis %s: connected again", c->name);
+    }
     c->failures = 0;
     conn_state(c, RCONN_READY);
     loop_timer(&c->timer, WATCHDOG_MS, on_watchdog);

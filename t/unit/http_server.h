@@ -1,0 +1,289 @@
+/*
+ * A scripted HTTP server for t/unit/http.c: a process of its own, and one for each connection, so that
+ * blocking code will do. What it sees it tells on a pipe, a line each: "stalled 123\n", "closed\n".
+ */
+#ifndef SI_HTTP_SERVER_H
+#define SI_HTTP_SERVER_H
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BIG_BYTES  (5u << 20)
+
+typedef struct {
+    pid_t pid;
+    int   port;
+    int   report;       /* to be read by the test */
+    int   go;           /* a byte written here lets a waiting answer go on */
+} server_t;
+
+typedef struct {
+    int    fd, report, go;
+    char   in[65536];
+    size_t n;           /* bytes in `in` */
+    size_t head;        /* length of the head */
+    size_t body;        /* Content-Length */
+} peer_t;
+
+static void tell(peer_t *p, const char *what, long n)
+{
+    char line[64];
+    int  len = n >= 0 ? snprintf(line, sizeof(line), "%s %ld\n", what, n) : snprintf(line, sizeof(line), "%s\n", what);
+
+    if (write(p->report, line, (size_t) len) != len) {
+        _exit(1);
+    }
+}
+
+static void put(peer_t *p, const char *bytes, size_t n)
+{
+    while (n > 0) {
+        ssize_t w = send(p->fd, bytes, n, MSG_NOSIGNAL);
+        if (w <= 0) {
+            tell(p, "closed", -1);
+            _exit(0);
+        }
+        bytes += w;
+        n -= (size_t) w;
+    }
+}
+
+static void puts_(peer_t *p, const char *z) { put(p, z, strlen(z)); }
+
+static void wait_go(peer_t *p)
+{
+    char c;
+
+    if (read(p->go, &c, 1) != 1) {
+        _exit(0);
+    }
+}
+
+/* Nothing more is sent: when does the client go? */
+static void wait_close(peer_t *p)
+{
+    char c;
+
+    while (recv(p->fd, &c, 1, 0) > 0) {
+    }
+    tell(p, "closed", -1);
+    _exit(0);
+}
+
+static void answer(peer_t *p, const char *type, const char *body, size_t n)
+{
+    char head[256];
+
+    snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nX-Conn: %d\r\nContent-Length: %zu\r\n\r\n",
+             type, (int) getpid(), n);
+    puts_(p, head);
+    put(p, body, n);
+}
+
+static void send_big(peer_t *p)
+{
+    static char piece[16384];
+    size_t      sent = 0;
+    int         stalled = 0, small = 65536;
+
+    setsockopt(p->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
+    puts_(p, "HTTP/1.1 200 OK\r\nContent-Length: 5242880\r\n\r\n");
+    while (sent < BIG_BYTES) {
+        struct pollfd pfd = { p->fd, POLLOUT, 0 };
+        if (!stalled && poll(&pfd, 1, 500) == 0) {
+            tell(p, "stalled", (long) sent);
+            stalled = 1;
+        }
+        for (size_t i = 0; i < sizeof(piece); i++) {
+            piece[i] = (char) ((sent + i) * 7 / 3);
+        }
+        put(p, piece, sizeof(piece));
+        sent += sizeof(piece);
+    }
+    if (!stalled) {
+        tell(p, "stalled", (long) sent);
+    }
+}
+
+static void send_headers(peer_t *p)
+{
+    char line[300];
+
+    puts_(p, "HTTP/1.1 200 Fine\r\nContent-Length: 0\r\nRetry-After:   7 \t\r\nX-Empty:\r\n");
+    for (int i = 0; i < 100; i++) {
+        snprintf(line, sizeof(line), "X-Number-%d: %d\r\n", i, i);
+        puts_(p, line);
+    }
+    puts_(p, "\r\n");
+}
+
+static void serve_path(peer_t *p, const char *path)
+{
+    if (strcmp(path, "/hello") == 0) {
+        answer(p, "text/plain", "hello", 5);
+    } else if (strcmp(path, "/echo") == 0) {
+        answer(p, "text/plain", p->in, p->head);
+    } else if (strcmp(path, "/length") == 0) {
+        char text[32];
+        snprintf(text, sizeof(text), "%zu", p->body);
+        answer(p, "text/plain", text, strlen(text));
+    } else if (strcmp(path, "/chunked") == 0) {
+        puts_(p, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+        wait_go(p);
+        puts_(p, "2\r\nb");
+        wait_go(p);
+        puts_(p, "c\r\n0\r\nX-Trailer: 1\r\n\r\n");
+    } else if (strcmp(path, "/cut") == 0) {
+        puts_(p, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789");
+        _exit(0);
+    } else if (strcmp(path, "/cut-chunked") == 0) {
+        puts_(p, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n");
+        _exit(0);
+    } else if (strcmp(path, "/until-close") == 0) {
+        puts_(p, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcd");
+        _exit(0);
+    } else if (strcmp(path, "/nothing") == 0) {
+        _exit(0);
+    } else if (strcmp(path, "/early") == 0) {
+        puts_(p, "HTTP/1.1 100 Continue\r\nX-A: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nX-A: 2\r\n\r\n"
+                 "HTTP/1.1 429 Slow Down\r\nX-B: 3\r\nContent-Length: 2\r\n\r\n{}");
+    } else if (strcmp(path, "/big") == 0) {
+        send_big(p);
+    } else if (strcmp(path, "/headers") == 0) {
+        send_headers(p);
+    } else if (strcmp(path, "/redirect") == 0) {
+        puts_(p, "HTTP/1.1 302 Found\r\nLocation: /hello\r\nContent-Length: 0\r\n\r\n");
+    } else if (strcmp(path, "/slow") == 0) {
+        puts_(p, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+        wait_close(p);
+    } else {                                            /* "/hang" */
+        wait_close(p);
+    }
+}
+
+/* One request with its body. 0 when the client has gone. */
+static int read_request(peer_t *p)
+{
+    char *end = NULL, *length;
+
+    p->n = p->body = 0;
+    while (end == NULL) {
+        ssize_t r = recv(p->fd, p->in + p->n, sizeof(p->in) - 1 - p->n, 0);
+        if (r <= 0) {
+            return 0;
+        }
+        p->n += (size_t) r;
+        p->in[p->n] = '\0';
+        end = strstr(p->in, "\r\n\r\n");
+    }
+    p->head = (size_t) (end - p->in) + 4;
+    length = strcasestr(p->in, "\r\nContent-Length:");
+    if (length != NULL && length < end) {
+        p->body = strtoul(length + 17, NULL, 10);
+    }
+    for (size_t got = p->n - p->head; got < p->body; ) {
+        char    skip[2048];
+        ssize_t r = recv(p->fd, skip, sizeof(skip), 0);
+        if (r <= 0) {
+            return 0;
+        }
+        got += (size_t) r;
+    }
+    return 1;
+}
+
+static void serve(peer_t *p)
+{
+    char path[64];
+
+    while (read_request(p)) {
+        if (sscanf(p->in, "%*s %63s", path) != 1) {
+            break;
+        }
+        serve_path(p, path);
+    }
+    _exit(0);
+}
+
+static void accept_all(int lfd, int report, int go)
+{
+    signal(SIGCHLD, SIG_IGN);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;) {
+        int fd = accept(lfd, NULL, NULL);
+        if (fd < 0) {
+            _exit(1);
+        }
+        if (fork() == 0) {
+            static peer_t p;
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            close(lfd);
+            p.fd = fd;
+            p.report = report;
+            p.go = go;
+            serve(&p);
+        }
+        close(fd);
+    }
+}
+
+static int listen_any(int *port)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t          len = sizeof(a);
+    int                fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (bind(fd, (struct sockaddr *) &a, sizeof(a)) != 0 || listen(fd, 512) != 0
+        || getsockname(fd, (struct sockaddr *) &a, &len) != 0)
+    {
+        perror("listen");
+        exit(1);
+    }
+    *port = ntohs(a.sin_port);
+    return fd;
+}
+
+/* Call it before anything else is open. */
+static server_t server_start(void)
+{
+    server_t s;
+    int      lfd = listen_any(&s.port), report[2], go[2];
+
+    if (pipe(report) != 0 || pipe(go) != 0) {
+        perror("pipe");
+        exit(1);
+    }
+    fflush(stdout);
+    s.pid = fork();
+    if (s.pid == 0) {
+        close(report[0]);
+        close(go[1]);
+        accept_all(lfd, report[1], go[0]);
+    }
+    close(lfd);
+    close(report[1]);
+    close(go[0]);
+    s.report = report[0];
+    s.go = go[1];
+    return s;
+}
+
+static void server_stop(server_t *s)
+{
+    kill(s->pid, SIGKILL);
+    waitpid(s->pid, NULL, 0);
+    close(s->report);
+    close(s->go);
+}
+
+#endif
