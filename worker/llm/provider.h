@@ -55,4 +55,11 @@ typedef struct provider {
 /* By kind, or NULL. */
 const provider_t *provider_find(const char *kind);
 
+/* openai.c, offline.c */
+extern const provider_t provider_openai, provider_offline;
+
+/* For providers: fills *err and returns rc. The detail is cut at a code point when it is too long. */
+int provider_fail(llm_error_t *err, int rc, const char *code, int status, bool retryable, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
+
 #endif
