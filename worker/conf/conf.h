@@ -1,9 +1,12 @@
 /*
  * The configuration: YAML files, later ones over earlier ones (maps are merged, other values
- * replaced), checked against one key table (conf/keys.c).
+ * replaced; null gives a value its default back),
+ * checked against one key table (conf/keys.c). Provider and model "offline" and agent "default" are built in.
  */
 #ifndef SI_CONF_H
 #define SI_CONF_H
+
+#include <stdio.h>
 
 #include "base/arena.h"
 
@@ -54,6 +57,8 @@ typedef struct conf {
     conf_model_t    *models;    size_t nmodels;
     conf_agent_t    *agents;    size_t nagents;
     const char *default_model, *default_agent;
+
+    struct yaml *tree;          /* private to conf/: what the files say, and where */
 } conf_t;
 
 /*
@@ -63,6 +68,8 @@ typedef struct conf {
  */
 conf_t *conf_load(arena_t *a, const char *const *files, size_t n, const char **err);
 void    conf_free(conf_t *c);
+/* Every key with its value and where it comes from, one a line. No secret is printed, no password in a URL. */
+void    conf_print(const conf_t *c, FILE *out);
 const conf_model_t *conf_model(const conf_t *c, str_t name);
 const conf_agent_t *conf_agent(const conf_t *c, str_t name);
 

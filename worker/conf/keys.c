@@ -1,0 +1,165 @@
+#include "conf/keys.h"
+
+#include <stdio.h>
+
+#include "conf/conf.h"
+
+#define IN(member)        offsetof(conf_t, member)
+#define PROVIDER(member)  offsetof(conf_provider_t, member)
+#define MODEL(member)     offsetof(conf_model_t, member)
+#define AGENT(member)     offsetof(conf_agent_t, member)
+
+#define KIB   1024ull
+#define MIB   (1024 * KIB)
+#define SEC   1000ull
+#define HOUR  (3600 * SEC)
+
+/*
+ * path, type, default, min, max, where it goes, words, what it is.
+ * The most of input_max and answer_max is what keeps a turn within one batch of io/pg (8 MiB, see store/rows.h).
+ */
+const conf_key_t conf_keys[] = {
+    { "node", KEY_NAME, NULL, 1, 63, IN(node), NULL,
+      "name of this machine among all that share the database; default: its host name", false },
+    { "workers", KEY_NUMBER, NULL, 1, 256, IN(workers), NULL,
+      "worker processes; default: one for each core", false },
+    { "sockets", KEY_TEXT, "/run/si", 1, 80, IN(sockets), NULL,
+      "folder of the workers' sockets, the same as in si_pool of nginx.conf", false },
+
+    { "database.url", KEY_PLACE, "postgresql:///si?host=/run/postgresql&user=si_worker", 1, 1024, IN(database_url), NULL,
+      "libpq connection string; name a socket folder or an address, since names are resolved synchronously", false },
+    { "database.pool", KEY_NUMBER, "4", 1, 64, IN(database_pool), NULL,
+      "connections of each worker", false },
+    { "redis.url", KEY_PLACE, "redis://127.0.0.1:6379", 1, 1024, IN(redis_url), "redis://|unix://",
+      "redis://[:password@]host:port[/db] or unix:///path[?db=n]", false },
+
+    { "log.file", KEY_TEXT, NULL, 1, 1024, IN(log_file), NULL,
+      "file of the log, one JSON object a line; default: standard error", false },
+    { "log.level", KEY_LEVEL, "info", 0, 0, IN(log_level), "debug|info|warn|error|alert",
+      "lowest level that is written", false },
+
+    { "limits.calls_max", KEY_NUMBER, "20000", 1, 1000000, IN(calls_max), NULL,
+      "calls at once in one worker; past it 503", false },
+    { "limits.turns_max", KEY_NUMBER, "5000", 1, 100000, IN(turns_max), NULL,
+      "turns running at once in one worker; past it 503", false },
+    { "limits.turns_queued", KEY_NUMBER, "8", 0, 64, IN(turns_queued), NULL,
+      "turns that wait behind the running one of a conversation; past it 409", false },
+    { "limits.input_max", KEY_SIZE, "256k", 1 * KIB, 1 * MIB, IN(input_max), NULL,
+      "bytes of one user message", false },
+    { "limits.answer_max", KEY_SIZE, "1m", 1 * KIB, 4 * MIB, IN(answer_max), NULL,
+      "bytes of one answer; a longer one fails the turn", false },
+
+    { "turn.deadline", KEY_DURATION, "10m", 1 * SEC, 24 * HOUR, IN(turn_deadline), NULL,
+      "how long a turn may take in all", false },
+    { "turn.attempts", KEY_NUMBER, "2", 1, 10, IN(turn_attempts), NULL,
+      "a turn whose worker died this often fails", false },
+    { "history.messages", KEY_NUMBER, "20", 0, 1000, IN(history_messages), NULL,
+      "earlier messages of the conversation that the model gets, at most", false },
+    { "history.tokens", KEY_NUMBER, "8000", 0, 2000000, IN(history_tokens), NULL,
+      "and how many tokens these may have together (estimated)", false },
+
+    { "lease", KEY_DURATION, "10s", 100, 600 * SEC, IN(lease_ms), NULL,
+      "a worker that is silent for so long is taken for dead, and its turns go to others", false },
+    { "drain", KEY_DURATION, "10m", 0, 24 * HOUR, IN(drain_ms), NULL,
+      "a draining worker leaves after this at the latest, even if turns still run", false },
+
+    { "default_model", KEY_MODEL, "offline", 0, 0, IN(default_model), NULL,
+      "model of a turn whose request and agent name none", false },
+    { "default_agent", KEY_AGENT, "default", 0, 0, IN(default_agent), NULL,
+      "agent of a turn whose request names none", false },
+
+    { "providers.*.kind", KEY_WORD, NULL, 0, 0, PROVIDER(kind), "openai|offline",
+      "openai: the chat completions API of OpenAI, Ollama, vLLM and others; offline: no model, composes its answers", true },
+    { "providers.*.base_url", KEY_URL, "", 0, 1024, PROVIDER(base_url), "http://|https://",
+      "where it is, up to and with /v1; needed for openai", false },
+    { "providers.*.api_key", KEY_SECRET, "", 0, 4096, PROVIDER(api_key), NULL,
+      "its key: env:NAME or file:PATH, nothing if it needs none", false },
+    { "providers.*.connect_timeout", KEY_DURATION, "5s", 10, 600 * SEC, PROVIDER(connect_ms), NULL,
+      "until the connection stands", false },
+    { "providers.*.first_byte_timeout", KEY_DURATION, "60s", 10, 1 * HOUR, PROVIDER(first_byte_ms), NULL,
+      "until the first byte of the answer", false },
+    { "providers.*.idle_timeout", KEY_DURATION, "60s", 10, 1 * HOUR, PROVIDER(idle_ms), NULL,
+      "between two bytes of the answer", false },
+
+    { "models.*.provider", KEY_PROVIDER, NULL, 0, 0, MODEL(provider), NULL,
+      "which provider has it", true },
+    { "models.*.upstream", KEY_TEXT, NULL, 1, 256, MODEL(upstream), NULL,
+      "the provider's name of it; default: the same", false },
+    { "models.*.max_tokens", KEY_NUMBER, "0", 0, 10000000, MODEL(max_tokens), NULL,
+      "of one answer; 0: the provider's default", false },
+
+    { "agents.*.model", KEY_MODEL, NULL, 0, 0, AGENT(model), NULL,
+      "model of its turns whose request names none; default: default_model", false },
+    { "agents.*.prompt", KEY_TEXT, "", 0, 65536, AGENT(prompt), NULL,
+      "system prompt", false },
+};
+
+const size_t conf_nkeys = SI_COUNT(conf_keys);
+
+static void size_text(uint64_t v, char *out, size_t cap)
+{
+    const char *unit = v >= MIB && v % MIB == 0 ? "m" : v >= KIB && v % KIB == 0 ? "k" : "";
+
+    snprintf(out, cap, "%llu%s", (unsigned long long) (*unit == 'm' ? v / MIB : *unit == 'k' ? v / KIB : v), unit);
+}
+
+static void duration_text(uint64_t v, char *out, size_t cap)
+{
+    if (v >= HOUR && v % HOUR == 0) {
+        snprintf(out, cap, "%lluh", (unsigned long long) (v / HOUR));
+    } else if (v % SEC == 0 && v > 0) {
+        snprintf(out, cap, "%llus", (unsigned long long) (v / SEC));
+    } else {
+        snprintf(out, cap, "%llums", (unsigned long long) v);
+    }
+}
+
+void conf_expected(const conf_key_t *k, char *out, size_t cap)
+{
+    char from[32], to[32];
+
+    switch (k->type) {
+    case KEY_NUMBER:
+        snprintf(out, cap, "a whole number from %llu to %llu", (unsigned long long) k->min, (unsigned long long) k->max);
+        break;
+    case KEY_SIZE:
+        size_text(k->min, from, sizeof(from));
+        size_text(k->max, to, sizeof(to));
+        snprintf(out, cap, "a size from %s to %s, such as 64k", from, to);
+        break;
+    case KEY_DURATION:
+        duration_text(k->min, from, sizeof(from));
+        duration_text(k->max, to, sizeof(to));
+        snprintf(out, cap, "a duration from %s to %s, such as 500ms, 10s or 5m", from, to);
+        break;
+    case KEY_TEXT:
+        snprintf(out, cap, "a text of %llu to %llu bytes", (unsigned long long) k->min, (unsigned long long) k->max);
+        break;
+    case KEY_NAME:
+        snprintf(out, cap, "a name of %llu to %llu letters, digits and . _ -", (unsigned long long) k->min,
+                 (unsigned long long) k->max);
+        break;
+    case KEY_URL:
+        snprintf(out, cap, "a URL that starts with %s", k->words);
+        break;
+    case KEY_WORD: case KEY_LEVEL:
+        snprintf(out, cap, "one of %s", k->words);
+        break;
+    case KEY_PROVIDER:
+        snprintf(out, cap, "a name under providers");
+        break;
+    case KEY_MODEL:
+        snprintf(out, cap, "a name under models");
+        break;
+    case KEY_AGENT:
+        snprintf(out, cap, "a name under agents");
+        break;
+    case KEY_SECRET:
+        snprintf(out, cap, "env:NAME or file:PATH");
+        break;
+    case KEY_PLACE:
+        snprintf(out, cap, "%s%s, env:NAME or file:PATH", k->words ? "a URL that starts with " : "a connection string",
+                 k->words ? k->words : "");
+        break;
+    }
+}

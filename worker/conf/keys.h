@@ -1,0 +1,40 @@
+/* Inside of conf/: the table of all keys. What is read, what `si-worker -t` prints, what the documentation must say. */
+#ifndef SI_CONF_KEYS_H
+#define SI_CONF_KEYS_H
+
+#include "base/base.h"
+
+typedef enum {
+    KEY_NUMBER,         /* whole number from min to max -> uint64_t */
+    KEY_SIZE,           /* "256k" -> bytes, uint64_t */
+    KEY_DURATION,       /* "10s" -> milliseconds, uint64_t */
+    KEY_TEXT,           /* text of min to max bytes -> const char * */
+    KEY_NAME,           /* the same, of letters, digits and . _ - */
+    KEY_URL,            /* text that starts with one of `words` and ends without a slash */
+    KEY_WORD,           /* one of `words` */
+    KEY_LEVEL,          /* a log level -> int */
+    KEY_PROVIDER,       /* a name under providers -> const conf_provider_t * */
+    KEY_MODEL,          /* a name under models -> const char * */
+    KEY_AGENT,          /* a name under agents -> const char * */
+    KEY_SECRET,         /* nothing, or a reference to it: env:NAME, file:PATH -> const char * */
+    KEY_PLACE           /* text or reference: for a URL that may hold a password; printed without it */
+} key_type_t;
+
+typedef struct {
+    const char *path;       /* "database.pool"; a star stands for any name: "models.*.provider" */
+    key_type_t  type;
+    const char *fallback;   /* the default as one would write it; NULL: found out at run time, or `needed` */
+    uint64_t    min, max;
+    size_t      offset;     /* in conf_t, or for a path with a star in the struct of the thing named */
+    const char *words;      /* "a|b|c" */
+    const char *about;      /* one line */
+    bool        needed;
+} conf_key_t;
+
+extern const conf_key_t conf_keys[];
+extern const size_t     conf_nkeys;
+
+/* "a whole number from 1 to 64", in out. */
+void conf_expected(const conf_key_t *k, char *out, size_t cap);
+
+#endif

@@ -1,0 +1,161 @@
+/* What is in force and why: `si-worker -t`. */
+#include <ctype.h>
+
+#include "conf/conf.h"
+#include "conf/keys.h"
+#include "conf/yaml.h"
+
+/* Length of the user part's "name:" in "scheme://name:password@…", and of the password in *n; 0: there is none. */
+static size_t url_password(const char *text, size_t *n)
+{
+    const char *authority = strstr(text, "://");
+    const char *end, *at, *colon;
+
+    if (authority == NULL) {
+        return 0;
+    }
+    authority += 3;
+    end = authority + strcspn(authority, "/?#");
+    at = memchr(authority, '@', (size_t) (end - authority));
+    colon = at != NULL ? memchr(authority, ':', (size_t) (at - authority)) : NULL;
+    if (colon == NULL) {
+        return 0;
+    }
+    *n = (size_t) (at - colon - 1);
+    return (size_t) (colon + 1 - text);
+}
+
+/* The same for "password=…" in a connection string or in a URL's arguments. */
+static size_t named_password(const char *text, size_t *n)
+{
+    const char *p = strstr(text, "password");
+
+    if (p == NULL) {
+        return 0;
+    }
+    p += 8;
+    p += strspn(p, " =");
+    *n = *p == '\'' ? strlen(p) : strcspn(p, " &");
+    return (size_t) (p - text);
+}
+
+static void print_place(FILE *out, const char *text)
+{
+    size_t n = 0, at = url_password(text, &n);
+
+    at = at > 0 ? at : named_password(text, &n);
+    if (at > 0 && n > 0) {
+        fprintf(out, "\"%.*s***%s\"", (int) at, text, text + at + n);
+    } else {
+        fprintf(out, "\"%s\"", text);
+    }
+}
+
+static void print_text(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (const char *p = text; *p; p++) {
+        if (*p == '"' || *p == '\\') {
+            fputc('\\', out);
+        }
+        if (*p == '\n') {
+            fputs("\\n", out);
+        } else if (iscntrl((unsigned char) *p)) {
+            fprintf(out, "\\x%02x", (unsigned) (unsigned char) *p);
+        } else {
+            fputc(*p, out);
+        }
+    }
+    fputc('"', out);
+}
+
+static void print_value(FILE *out, const conf_key_t *k, const char *text)
+{
+    if (k->type == KEY_PLACE) {
+        print_place(out, text);
+    } else if (k->type == KEY_NUMBER || k->type == KEY_SIZE || k->type == KEY_DURATION) {
+        fputs(text, out);
+    } else {
+        print_text(out, text);
+    }
+}
+
+/* Values that are found out at run time. */
+static const char *computed(const conf_t *c, const conf_key_t *k, const char *name, char *out, size_t cap)
+{
+    const char *last = strrchr(k->path, '.');
+
+    out[0] = '\0';
+    if (strcmp(k->path, "node") == 0) {
+        snprintf(out, cap, "%s", c->node);
+    } else if (strcmp(k->path, "workers") == 0) {
+        snprintf(out, cap, "%llu", (unsigned long long) c->workers);
+    } else if (last != NULL && strcmp(last, ".upstream") == 0) {
+        snprintf(out, cap, "%s", name);
+    } else if (last != NULL && strcmp(last, ".model") == 0) {
+        snprintf(out, cap, "%s", c->default_model);
+    } else {
+        return NULL;                                    /* log.file: standard error */
+    }
+    return out;
+}
+
+/* map: where the last part of the key's path stands, or does not. */
+static void print_key(const conf_t *c, FILE *out, const conf_key_t *k, const yaml_t *map, const char *name)
+{
+    const char   *star = strchr(k->path, '*'), *last = strrchr(k->path, '.');
+    const yaml_t *v = yaml_get(map, last != NULL ? last + 1 : k->path);
+    const char   *text;
+    char          made[256];
+
+    if (star != NULL) {
+        fprintf(out, "%.*s%s%s = ", (int) (star - k->path), k->path, name, star + 1);
+    } else {
+        fprintf(out, "%s = ", k->path);
+    }
+    if (v != NULL && v->kind == YAML_TEXT) {
+        print_value(out, k, v->text);
+        fprintf(out, "    # %s:%d\n", v->file, v->line);
+        return;
+    }
+    text = k->fallback != NULL ? k->fallback : computed(c, k, name, made, sizeof(made));
+    if (text != NULL) {
+        print_value(out, k, text);
+    } else {
+        fputs("null", out);
+    }
+    fputs("    # default\n", out);
+}
+
+static void print_things(const conf_t *c, FILE *out, size_t first, size_t n, const char *section)
+{
+    const yaml_t *map = yaml_get(c->tree, section);
+
+    for (const yaml_t *v = map != NULL ? map->first : NULL; v != NULL; v = v->next) {
+        for (size_t i = first; i < first + n; i++) {
+            print_key(c, out, &conf_keys[i], v, v->name);
+        }
+    }
+}
+
+/* Keys with a star stand together in the table, those of one section in a row. */
+void conf_print(const conf_t *c, FILE *out)
+{
+    for (size_t i = 0; i < conf_nkeys; ) {
+        const conf_key_t *k = &conf_keys[i];
+        const char       *dot = strchr(k->path, '.');
+        size_t            n = 1, len = dot != NULL ? (size_t) (dot + 1 - k->path) : 0;
+        char              section[64];
+
+        snprintf(section, sizeof(section), "%.*s", (int) (len > 0 ? len - 1 : 0), k->path);
+        if (strchr(k->path, '*') == NULL) {
+            print_key(c, out, k, len > 0 ? yaml_get(c->tree, section) : c->tree, "");
+        } else {
+            while (i + n < conf_nkeys && strncmp(conf_keys[i + n].path, k->path, len) == 0) {
+                n++;
+            }
+            print_things(c, out, i, n, section);
+        }
+        i += n;
+    }
+}
