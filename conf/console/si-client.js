@@ -383,6 +383,7 @@ class Stream {
             while (!this.#keep && this.#queue.length > QUEUE_MAX && !this.#link.controller.signal.aborted) await this.#change();
         };
         try {
+            await null;             // the caller has the stream in hand before onState is called
             await follow(client, plan, { cursor: this.#cursor, signal: this.#link.controller.signal, wake: this.#wake });
         } catch (e) {
             this.#error = e;
