@@ -386,6 +386,7 @@ static void co_test_exit(void)
     is_int(co_wait(&many.all, "test:all", soon()), 0, "pg_exit()");
     is_int((long long) many.refused, 2, "ends what is under way as unavailable");
     is_int((long long) pg_ready(), 0, "no connection is left");
+    is_int(co_sql("SELECT 1"), SI_EUNAVAIL, "a batch afterwards is unavailable");
 }
 
 static void co_main(void *arg)

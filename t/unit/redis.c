@@ -284,6 +284,7 @@ static void co_test_exit(void)
     is_int(co_wait(&many.all, "test:all", soon()), 0, "redis_exit()");
     is_int((long long) many.refused, 1, "ends what is under way as unavailable");
     ok(!redis_ready(), "not ready");
+    is_int(redis_send(ARGS(STR("PING"))), SI_EUNAVAIL, "a command afterwards is unavailable");
 }
 
 static void co_main(void *arg)

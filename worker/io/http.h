@@ -25,7 +25,7 @@ typedef struct {
 } http_spec_t;
 
 void     http_init(void);           /* sets proc.http; needs the loop */
-void     http_exit(void);
+void     http_exit(void);           /* when all requests are closed */
 /* Starts a request. Never NULL: what is wrong with the spec comes from co_http_head(). Strings of the spec are copied. */
 http_t  *http_start(const http_spec_t *spec);
 /* Waits for the response head. Status code (>= 100), or SI_EUNAVAIL (connect, TLS, reset: http_error()), SI_ETIMEDOUT, SI_ECANCELED. */

@@ -303,7 +303,7 @@ int co_pg(pg_batch_t *b, const char *where, uint64_t deadline)
         b->state = BATCH_DONE;
         return 0;
     }
-    if (pool->nwaiting == PG_WAITING_MAX) {
+    if (pool == NULL || pool->nwaiting == PG_WAITING_MAX) {
         return SI_EUNAVAIL;
     }
     b->state = BATCH_WAITING;

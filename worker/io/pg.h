@@ -28,17 +28,28 @@ size_t pg_ready(void);
 
 /*
  * A batch whose transaction has si.tenant and si.user_id set locally (row-level security);
- * NULL for statements outside any tenant. Everything lives in the arena.
+ * NULL for statements outside any tenant: these see si.tenant as NULL or '' (Postgres leaves an empty
+ * value behind after the first local setting). Everything lives as long as the arena.
  */
 pg_batch_t *pg_batch(arena_t *a, const char *tenant, const char *user);
-/* Adds a statement with n text parameters (const char *, NULL is SQL NULL). Text is copied. Returns its index, or SI_EINVAL when it does not fit: then co_pg() fails. */
+/*
+ * Adds a statement with n text parameters (const char *, NULL is SQL NULL). Text is copied. Returns its
+ * index, or SI_EINVAL when it does not fit: then co_pg() fails too.
+ */
 int  pg_add(pg_batch_t *b, const char *sql, int n, ...);
 /*
- * Runs it. 0, or SI_EUNAVAIL (no connection within the deadline, or it broke: then it may or may
- * not have been done), SI_EEXIST (23505), SI_ECONFLICT (40001, 40P01, 55P03, P0409), SI_EINVAL (22xxx,
- * 23xxx), SI_ENOMEM (more than 8 MiB of results; what the batch did is done), SI_EINTERNAL,
- * SI_ETIMEDOUT (the deadline, or statement_timeout: 10 s unless the role or the connection string sets one), SI_ECANCELED. A batch that was sent is carried
- * through even if its waiter has gone. `where` as for co_wait().
+ * Runs it, once. 0, or
+ *   SI_EUNAVAIL    no connection within the deadline, 1,024 batches wait already, or the connection broke: then it
+ *                  may or may not have been done; also classes 08, 53, 57P and 25006
+ *   SI_EEXIST      23505
+ *   SI_ECONFLICT   40001, 40P01, 55P03, P0409 (raised by our own functions)
+ *   SI_EINVAL      classes 22 and 23
+ *   SI_ENOMEM      more than 8 MiB of results; what the batch did is done
+ *   SI_ETIMEDOUT   the deadline, or statement_timeout: 10 s unless the role or the connection string sets one
+ *   SI_EINTERNAL   any other error
+ *   SI_ECANCELED
+ * A batch that was sent is carried through even if its waiter has gone; one statement may run for 5 minutes at
+ * most. Failures are logged with SQLSTATE, never with values. `where` as for co_wait().
  */
 int  co_pg(pg_batch_t *b, const char *where, uint64_t deadline);
 /* Results of statement i (none of a failed batch); lives as long as the arena. */

@@ -8,7 +8,7 @@
 #define BACKOFF_MIN   100
 #define BACKOFF_MAX   5000
 #define WATCHDOG_MS   5000
-#define STALLED_MS    60000     /* no result for so long, with statements limited to 10 s: the connection is dead */
+#define STALLED_MS    300000    /* no result for so long: the connection is dead, whatever TCP thinks */
 
 static void conn_start(pg_conn_t *c);
 static void on_io(watch_t *w, uint32_t events);
@@ -99,7 +99,7 @@ static void on_watchdog(ltimer_t *t)
     pg_conn_t *c = container_of(t, pg_conn_t, timer);
 
     if (c->nqueue > 0 && clock_ms() - c->progress > STALLED_MS) {
-        conn_fail(c, "no result for 60 s");
+        conn_fail(c, "no result for 5 minutes");
         return;
     }
     loop_timer(&c->timer, WATCHDOG_MS, on_watchdog);

@@ -111,9 +111,11 @@ static void on_reply(redisAsyncContext *ac, void *reply, void *arg)
 
 int co_redis(arena_t *a, redis_reply_t *out, uint64_t deadline, size_t n, const str_t *args)
 {
-    command_t *cmd = si_calloc(sizeof(*cmd));
-
     memset(out, 0, sizeof(*out));
+    if (proc.redis == NULL) {
+        return SI_EUNAVAIL;
+    }
+    command_t *cmd = si_calloc(sizeof(*cmd));
     wait_init(&cmd->wait);
     cmd->arena = a;
     cmd->out = out;
@@ -146,7 +148,7 @@ static void on_forgotten(redisAsyncContext *ac, void *reply, void *arg)
 
 int redis_send(size_t n, const str_t *args)
 {
-    return redis_conn_send(&proc.redis->command, n, args, on_forgotten, NULL);
+    return proc.redis != NULL ? redis_conn_send(&proc.redis->command, n, args, on_forgotten, NULL) : SI_EUNAVAIL;
 }
 
 /* ---- subscriptions ---- */
@@ -197,6 +199,9 @@ void redis_subscribe(const char *channel, void (*fn)(str_t channel, str_t messag
 {
     struct redis *r = proc.redis;
 
+    if (r == NULL) {
+        return;
+    }
     if (r->nsubscriptions == SUBSCRIPTIONS_MAX) {
         si_die("redis: more than %d subscriptions", SUBSCRIPTIONS_MAX);
     }

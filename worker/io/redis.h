@@ -18,15 +18,27 @@ typedef struct redis_reply {
     struct redis_reply  *items;
 } redis_reply_t;
 
-/* url: redis://[:password@]host:port[/db] or unix:///path[?db=n]. Sets proc.redis. 0 or SI_EINVAL. */
+/*
+ * url: redis://[[user]:password@]host[:port][/db] or unix://[[user]:password@]/path[?db=n]. Sets proc.redis.
+ * 0 or SI_EINVAL (logged). Host names are resolved synchronously: use an address or a socket. Without
+ * redis_init(), and after redis_exit(), every command is SI_EUNAVAIL.
+ */
 int  redis_init(const char *url);
 void redis_exit(void);
 bool redis_ready(void);
-/* One command of n arguments. 0 with *out in the arena (an error reply is a reply), SI_EUNAVAIL, SI_ETIMEDOUT, SI_ECANCELED. */
+/*
+ * One command of n arguments. 0 with *out in the arena (an error reply is a reply), SI_EUNAVAIL (not connected: at
+ * once; lost meanwhile: it may have been done; 1,024 under way), SI_ENOMEM (a reply above 8 MiB), SI_EPROTO
+ * (nested deeper than 8), SI_ETIMEDOUT, SI_ECANCELED. A command that blocks holds up all others, and the
+ * connection is given up when no reply comes for 10 s.
+ */
 int  co_redis(arena_t *a, redis_reply_t *out, uint64_t deadline, size_t n, const str_t *args);
 /* Sends and forgets. 0 or SI_EUNAVAIL. */
 int  redis_send(size_t n, const str_t *args);
-/* Subscribes for the life of the process, again after each reconnect. fn runs on the main stack. */
+/*
+ * Subscribes for the life of the process, again after each reconnect; what is published meanwhile is lost. 256 at
+ * most. fn runs on the main stack and must not call redis_exit(); its arguments live until it returns.
+ */
 void redis_subscribe(const char *channel, void (*fn)(str_t channel, str_t message, void *arg), void *arg);
 
 #endif
