@@ -1,0 +1,289 @@
+
+/*
+ * Blocks: the memory of answers, and the way of blocks through nginx's
+ * filters.  A buf keeps its block in `start` and its length in `end`, which
+ * no filter looks at; both are given back when the buf comes back empty.
+ */
+
+
+#include "ngx_si_module.h"
+
+
+static ngx_buf_t *ngx_si_out_tail(ngx_si_ctx_t *ctx);
+static ngx_chain_t *ngx_si_out_link(ngx_si_ctx_t *ctx);
+static void ngx_si_out_reap(ngx_si_ctx_t *ctx);
+static void ngx_si_out_unpin(ngx_chain_t *cl);
+
+
+ngx_si_block_t *
+ngx_si_block_new(size_t room)
+{
+    ngx_si_block_t  *b;
+
+    b = ngx_alloc(offsetof(ngx_si_block_t, data) + NGX_SI_CHUNK_HEAD
+                  + room + 2, ngx_cycle->log);
+    if (b == NULL) {
+        return NULL;
+    }
+
+    b->next = NULL;
+    b->cursors = 0;
+    b->pins = 0;
+    b->room = (uint32_t) room;
+    b->size = 0;
+    b->head = NGX_SI_CHUNK_HEAD;
+    b->mid = 0;
+
+    return b;
+}
+
+
+/* frames the payload as one HTTP/1.1 chunk */
+
+void
+ngx_si_block_seal(ngx_si_block_t *b)
+{
+    u_char  *p, head[NGX_SI_CHUNK_HEAD + 1];
+    size_t   len;
+
+    p = ngx_snprintf(head, NGX_SI_CHUNK_HEAD, "%xD" CRLF, b->size);
+    len = p - head;
+
+    b->head = (uint32_t) (NGX_SI_CHUNK_HEAD - len);
+    ngx_memcpy(b->data + b->head, head, len);
+
+    p = ngx_si_block_payload(b) + b->size;
+    p[0] = CR;
+    p[1] = LF;
+}
+
+
+void
+ngx_si_block_unpin(ngx_si_block_t *b)
+{
+    if (--b->pins == 0) {
+        ngx_free(b);
+    }
+}
+
+
+/* appends bytes of a block to what goes through the filters next */
+
+ngx_int_t
+ngx_si_out_add(ngx_si_ctx_t *ctx, ngx_si_block_t *b, u_char *pos, size_t len)
+{
+    ngx_buf_t    *buf;
+    ngx_chain_t  *cl;
+
+    cl = ngx_si_out_link(ctx);
+    if (cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    buf = cl->buf;
+
+    buf->start = (u_char *) b;
+    buf->end = (u_char *) b + len;
+    buf->pos = pos;
+    buf->last = pos + len;
+    buf->memory = 1;
+
+    b->pins++;
+
+    *ctx->out_last = cl;
+    ctx->out_last = &cl->next;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_si_out_copy(ngx_si_ctx_t *ctx, const u_char *p, size_t len,
+    ngx_uint_t credit)
+{
+    ngx_int_t        rc;
+    ngx_si_block_t  *b;
+
+    b = ngx_si_block_new(len);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pins = 1;
+    ngx_memcpy(b->data, p, len);
+
+    rc = ngx_si_out_add(ctx, b, b->data, len);
+
+    if (rc == NGX_OK && credit) {
+        ngx_si_out_tail(ctx)->num = 1;
+    }
+
+    ngx_si_block_unpin(b);
+
+    return rc;
+}
+
+
+ngx_int_t
+ngx_si_out_raw(ngx_si_ctx_t *ctx, u_char *p, size_t len)
+{
+    ngx_int_t     rc;
+    ngx_chain_t  *cl;
+
+    cl = ngx_si_out_link(ctx);
+    if (cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    cl->buf->pos = p;
+    cl->buf->last = p + len;
+    cl->buf->memory = 1;
+    cl->buf->flush = 1;
+
+    rc = ngx_http_write_filter(ctx->request, cl);
+
+    ctx->out = cl;
+    ngx_si_out_reap(ctx);
+
+    return rc;
+}
+
+
+static ngx_buf_t *
+ngx_si_out_tail(ngx_si_ctx_t *ctx)
+{
+    ngx_chain_t  *cl;
+
+    cl = (ngx_chain_t *) ((u_char *) ctx->out_last
+                          - offsetof(ngx_chain_t, next));
+    return cl->buf;
+}
+
+
+static ngx_chain_t *
+ngx_si_out_link(ngx_si_ctx_t *ctx)
+{
+    ngx_chain_t  *cl;
+
+    cl = ngx_chain_get_free_buf(ctx->request->pool, &ctx->free);
+    if (cl == NULL) {
+        return NULL;
+    }
+
+    ngx_memzero(cl->buf, sizeof(ngx_buf_t));
+    cl->buf->tag = (ngx_buf_tag_t) &ngx_si_module;
+
+    return cl;
+}
+
+
+ngx_uint_t
+ngx_si_out_pending(ngx_si_ctx_t *ctx)
+{
+    ngx_http_request_t  *r = ctx->request;
+
+    return ctx->out || r->out || r->buffered || r->connection->buffered;
+}
+
+
+ngx_int_t
+ngx_si_out_send(ngx_si_ctx_t *ctx, ngx_uint_t last)
+{
+    ngx_int_t            rc;
+    ngx_buf_t           *buf;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    if (ctx->out) {
+        buf = ngx_si_out_tail(ctx);
+        buf->flush = 1;
+
+        if (last) {
+            buf->last_buf = (r == r->main);
+            buf->last_in_chain = 1;
+        }
+
+        ctx->last = ngx_current_msec;
+
+        rc = ngx_http_output_filter(r, ctx->out);
+        ngx_si_out_reap(ctx);
+
+    } else if (last) {
+        return ngx_http_send_special(r, NGX_HTTP_LAST);
+
+    } else if (ngx_si_out_pending(ctx)) {
+        rc = ngx_http_output_filter(r, NULL);
+        ngx_si_out_reap(ctx);
+
+    } else {
+        /* the write filter takes an empty call with nothing to do for a bug */
+        return NGX_OK;
+    }
+
+    if (rc == NGX_ERROR || r->connection->error) {
+        return NGX_ERROR;
+    }
+
+    return ngx_si_out_pending(ctx) ? NGX_AGAIN : NGX_OK;
+}
+
+
+static void
+ngx_si_out_reap(ngx_si_ctx_t *ctx)
+{
+    size_t        len;
+    ngx_chain_t  *cl;
+
+    ngx_chain_update_chains(ctx->request->pool, &ctx->free, &ctx->busy,
+                            &ctx->out, (ngx_buf_tag_t) &ngx_si_module);
+    ctx->out_last = &ctx->out;
+
+    for (cl = ctx->free; cl && cl->buf->start; cl = cl->next) {
+        len = cl->buf->end - cl->buf->start;
+        ngx_si_count(ctx->proc, NGX_SI_BYTES, len);
+
+        if (cl->buf->num) {
+            ctx->credit += (uint32_t) len;
+        }
+
+        ngx_si_out_unpin(cl);
+    }
+}
+
+
+static void
+ngx_si_out_unpin(ngx_chain_t *cl)
+{
+    ngx_buf_t  *buf = cl->buf;
+
+    if (buf->start) {
+        ngx_si_block_unpin((ngx_si_block_t *) buf->start);
+        buf->start = NULL;
+        buf->end = NULL;
+        buf->pos = NULL;
+        buf->last = NULL;
+    }
+}
+
+
+/*
+ * Runs when the request's pool is destroyed, not before: HTTP/2 may keep
+ * frames with our bufs queued after the request was terminated.
+ */
+
+void
+ngx_si_out_cleanup(void *data)
+{
+    ngx_si_ctx_t  *ctx = data;
+
+    ngx_chain_t   *cl;
+
+    for (cl = ctx->busy; cl; cl = cl->next) {
+        ngx_si_out_unpin(cl);
+    }
+
+    for (cl = ctx->out; cl; cl = cl->next) {
+        ngx_si_out_unpin(cl);
+    }
+}

@@ -1,0 +1,439 @@
+
+/*
+ * Tables, configuration, variables and the start of a process.
+ */
+
+
+#include "ngx_si_module.h"
+
+
+static ngx_int_t ngx_si_add_variables(ngx_conf_t *cf);
+static ngx_int_t ngx_si_init(ngx_conf_t *cf);
+static void *ngx_si_create_main_conf(ngx_conf_t *cf);
+static void *ngx_si_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
+static ngx_int_t ngx_si_init_process(ngx_cycle_t *cycle);
+static void ngx_si_exit_process(ngx_cycle_t *cycle);
+
+static ngx_int_t ngx_si_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_si_variable_first_byte(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_si_variable_conversation(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+static ngx_command_t  ngx_si_commands[] = {
+
+    { ngx_string("si_pool"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE3,
+      ngx_si_conf_pool,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("si_pass"),
+      NGX_HTTP_LOC_CONF|NGX_HTTP_LIF_CONF|NGX_CONF_TAKE12,
+      ngx_si_conf_pass,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("si_stream_heartbeat"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_si_loc_conf_t, heartbeat),
+      NULL },
+
+    { ngx_string("si_stream_buffer"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_si_loc_conf_t, buffer),
+      NULL },
+
+    { ngx_string("si_stream_stall"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_si_loc_conf_t, stall),
+      NULL },
+
+    { ngx_string("si_stream_drain"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_si_loc_conf_t, drain),
+      NULL },
+
+    { ngx_string("si_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_si_conf_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_si_module_ctx = {
+    ngx_si_add_variables,          /* preconfiguration */
+    ngx_si_init,                   /* postconfiguration */
+
+    ngx_si_create_main_conf,       /* create main configuration */
+    NULL,                          /* init main configuration */
+
+    NULL,                          /* create server configuration */
+    NULL,                          /* merge server configuration */
+
+    ngx_si_create_loc_conf,        /* create location configuration */
+    ngx_si_merge_loc_conf          /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_si_module = {
+    NGX_MODULE_V1,
+    &ngx_si_module_ctx,            /* module context */
+    ngx_si_commands,               /* module directives */
+    NGX_HTTP_MODULE,               /* module type */
+    NULL,                          /* init master */
+    NULL,                          /* init module */
+    ngx_si_init_process,           /* init process */
+    NULL,                          /* init thread */
+    NULL,                          /* exit thread */
+    ngx_si_exit_process,           /* exit process */
+    NULL,                          /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_http_variable_t  ngx_si_vars[] = {
+
+    { ngx_string("si_tenant"), NULL, ngx_si_variable,
+      offsetof(ngx_si_ctx_t, tenant), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_user"), NULL, ngx_si_variable,
+      offsetof(ngx_si_ctx_t, user), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_turn"), NULL, ngx_si_variable,
+      offsetof(ngx_si_ctx_t, turn), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_worker"), NULL, ngx_si_variable,
+      offsetof(ngx_si_ctx_t, worker), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_first_byte_time"), NULL, ngx_si_variable_first_byte,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_conversation"), NULL, ngx_si_variable_conversation,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+      ngx_http_null_variable
+};
+
+
+static ngx_int_t
+ngx_si_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    ngx_str_t     *s;
+    ngx_si_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_si_module);
+
+    if (ctx == NULL) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    s = (ngx_str_t *) ((u_char *) ctx + data);
+
+    if (s->len == 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    v->data = s->data;
+    v->len = s->len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_si_variable_first_byte(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char          *p;
+    ngx_msec_int_t   ms;
+    ngx_si_ctx_t    *ctx;
+
+    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_si_module);
+
+    if (ctx == NULL || ctx->first < 0) {
+        v->len = 1;
+        *p = '-';
+
+    } else {
+        ms = ctx->first;
+        v->len = ngx_sprintf(p, "%T.%03M", (time_t) ms / 1000, ms % 1000) - p;
+    }
+
+    v->data = p;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+/* the {id} of /v1/conversations/{id}[/...] */
+
+static ngx_int_t
+ngx_si_variable_conversation(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    u_char            *p, *end;
+    static ngx_str_t   prefix = ngx_string("/v1/conversations/");
+
+    v->data = (u_char *) "";
+    v->len = 0;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    if (r->uri.len <= prefix.len
+        || ngx_strncmp(r->uri.data, prefix.data, prefix.len) != 0)
+    {
+        return NGX_OK;
+    }
+
+    p = r->uri.data + prefix.len;
+    end = ngx_strlchr(p, r->uri.data + r->uri.len, '/');
+
+    if (end == NULL) {
+        end = r->uri.data + r->uri.len;
+    }
+
+    v->data = p;
+    v->len = end - p;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_si_add_variables(ngx_conf_t *cf)
+{
+    ngx_http_variable_t  *var, *v;
+
+    for (v = ngx_si_vars; v->name.len; v++) {
+        var = ngx_http_add_variable(cf, &v->name, v->flags);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = v->get_handler;
+        var->data = v->data;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_si_init(ngx_conf_t *cf)
+{
+    ngx_str_t            name = ngx_string("request_id");
+    ngx_si_main_conf_t  *smcf;
+
+    smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);
+
+    if (smcf->pools.nelts == 0) {
+        return NGX_OK;
+    }
+
+    smcf->request_id = ngx_http_get_variable_index(cf, &name);
+    if (smcf->request_id == NGX_ERROR) {
+        return NGX_ERROR;
+    }
+
+    return ngx_si_zone_add(cf, smcf);
+}
+
+
+static void *
+ngx_si_create_main_conf(ngx_conf_t *cf)
+{
+    ngx_si_main_conf_t  *smcf;
+
+    smcf = ngx_pcalloc(cf->pool, sizeof(ngx_si_main_conf_t));
+    if (smcf == NULL) {
+        return NULL;
+    }
+
+    if (ngx_array_init(&smcf->pools, cf->pool, 2, sizeof(ngx_si_pool_t *))
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
+    smcf->beat = 15000;
+
+    return smcf;
+}
+
+
+static void *
+ngx_si_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_si_loc_conf_t  *slcf;
+
+    slcf = ngx_pcalloc(cf->pool, sizeof(ngx_si_loc_conf_t));
+    if (slcf == NULL) {
+        return NULL;
+    }
+
+    /* set by ngx_pcalloc(): name, pool and key */
+
+    slcf->heartbeat = NGX_CONF_UNSET_MSEC;
+    slcf->stall = NGX_CONF_UNSET_MSEC;
+    slcf->drain = NGX_CONF_UNSET_MSEC;
+    slcf->buffer = NGX_CONF_UNSET_SIZE;
+
+    return slcf;
+}
+
+
+static char *
+ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_si_loc_conf_t   *prev = parent;
+    ngx_si_loc_conf_t   *conf = child;
+
+    ngx_si_main_conf_t  *smcf;
+
+    ngx_conf_merge_msec_value(conf->heartbeat, prev->heartbeat, 15000);
+    ngx_conf_merge_msec_value(conf->stall, prev->stall, 60000);
+    ngx_conf_merge_msec_value(conf->drain, prev->drain, 30000);
+    ngx_conf_merge_size_value(conf->buffer, prev->buffer, 256 * 1024);
+
+    if (conf->heartbeat == 0 || conf->stall == 0) {
+        return "has si_stream_heartbeat or si_stream_stall of zero";
+    }
+
+    smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);
+
+    smcf->beat = ngx_min(smcf->beat, ngx_min(conf->heartbeat, conf->stall));
+    smcf->drain = ngx_max(smcf->drain, conf->drain);
+
+    if (conf->name.len == 0) {
+
+        /* an "if" block inherits the handler of its location */
+
+        if (prev->name.len) {
+            conf->name = prev->name;
+            conf->pool = prev->pool;
+            conf->key = prev->key;
+        }
+
+        return NGX_CONF_OK;
+    }
+
+    conf->pool = ngx_si_conf_find_pool(smcf, &conf->name);
+
+    if (conf->pool == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "unknown si_pool \"%V\"", &conf->name);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_si_init_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t            i;
+    ngx_si_pool_t       **pools;
+    ngx_si_proc_t        *proc;
+    ngx_si_main_conf_t   *smcf;
+
+    smcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_si_module);
+
+    if (smcf == NULL || smcf->pools.nelts == 0
+        || (ngx_process != NGX_PROCESS_WORKER
+            && ngx_process != NGX_PROCESS_SINGLE))
+    {
+        return NGX_OK;
+    }
+
+    proc = ngx_pcalloc(cycle->pool, sizeof(ngx_si_proc_t));
+    if (proc == NULL) {
+        return NGX_ERROR;
+    }
+
+    proc->conf = smcf;
+    smcf->proc = proc;
+
+    ngx_si_zone_claim(proc);
+
+    if (ngx_si_tick_init(proc, cycle->log) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    pools = smcf->pools.elts;
+
+    for (i = 0; i < smcf->pools.nelts; i++) {
+        if (ngx_si_pool_start(pools[i], proc, cycle) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_si_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_uint_t            i;
+    ngx_queue_t          *q;
+    ngx_si_link_t        *link;
+    ngx_si_pool_t       **pools;
+    ngx_si_main_conf_t   *smcf;
+
+    smcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_si_module);
+
+    if (smcf == NULL || smcf->proc == NULL) {
+        return;
+    }
+
+    pools = smcf->pools.elts;
+
+    for (i = 0; i < smcf->pools.nelts; i++) {
+
+        /* an open link would be taken for a leak */
+
+        for (q = ngx_queue_head(&pools[i]->links);
+             q != ngx_queue_sentinel(&pools[i]->links);
+             q = ngx_queue_next(q))
+        {
+            link = ngx_queue_data(q, ngx_si_link_t, queue);
+            ngx_close_connection(link->connection);
+        }
+    }
+
+    ngx_si_zone_release(smcf->proc);
+}

@@ -1,0 +1,518 @@
+
+/*
+ * The edge of Si: shared declarations.  One concern per file, see config.
+ *
+ * Who owns what: a link owns nothing but its buffers; calls and mirrors are
+ * in its trees while they are bound to it.  A request's context lives in
+ * r->pool; a mirror and its blocks are on the heap and go with the mirror's
+ * last reader.
+ */
+
+
+#ifndef _NGX_SI_MODULE_H_INCLUDED_
+#define _NGX_SI_MODULE_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_http.h>
+
+#include "../worker/link/frame.h"
+
+
+#define NGX_SI_WORKERS_MAX   128         /* slots of one pool */
+#define NGX_SI_LINKS_MAX     1024        /* links of one pool, old ones too */
+#define NGX_SI_WAIT_MAX      1024        /* calls of one pool without a link */
+#define NGX_SI_HOPS_MAX      4           /* MOVED answers to one call */
+#define NGX_SI_TRIES_MAX     3           /* links one call may lose */
+#define NGX_SI_PIECE         (16 * 1024) /* bytes of one BODY frame */
+#define NGX_SI_OUT_SOFT      (4 << 20)   /* queued bytes: no new work */
+#define NGX_SI_OUT_HARD      (8 << 20)   /* queued bytes: the link is closed */
+#define NGX_SI_CREDIT        (8 * 1024)  /* sent bytes worth a CREDIT frame */
+#define NGX_SI_BLOCK_MAX     (64 * 1024) /* payload of one block */
+#define NGX_SI_HAND_MAX      (64 * 1024) /* bytes handed to the filters */
+#define NGX_SI_BUCKETS       16          /* a tick visits one of these */
+
+/* all in milliseconds */
+#define NGX_SI_WAIT_LINK     5000        /* a call waits for any link */
+#define NGX_SI_WAIT_AGAIN    10000       /* the same after a link was lost */
+#define NGX_SI_WAIT_HELLO    5000
+#define NGX_SI_PING          5000
+#define NGX_SI_SILENCE       30000       /* then the link is closed */
+#define NGX_SI_SPARE         30000       /* an unused instance link lives on */
+#define NGX_SI_BACKOFF_MIN   50
+#define NGX_SI_BACKOFF_MAX   2000
+#define NGX_SI_RESUME        30000       /* a mirror looks for a new worker */
+#define NGX_SI_STATUS        1000        /* workers answer /status */
+
+#define NGX_SI_CHUNK_HEAD    8           /* room for "10000" CRLF */
+
+
+typedef struct ngx_si_pool_s    ngx_si_pool_t;
+typedef struct ngx_si_slot_s    ngx_si_slot_t;
+typedef struct ngx_si_link_s    ngx_si_link_t;
+typedef struct ngx_si_out_s     ngx_si_out_t;
+typedef struct ngx_si_call_s    ngx_si_call_t;
+typedef struct ngx_si_ctx_s     ngx_si_ctx_t;
+typedef struct ngx_si_block_s   ngx_si_block_t;
+typedef struct ngx_si_mirror_s  ngx_si_mirror_t;
+typedef struct ngx_si_proc_s    ngx_si_proc_t;
+
+
+/* shared counters: gauges first, then totals, which outlive their process */
+
+typedef enum {
+    NGX_SI_READERS = 0,     /* requests that read a log */
+    NGX_SI_LOGS,            /* mirrors */
+    NGX_SI_CALLS,           /* requests in this module, readers too */
+    NGX_SI_GAUGES,
+
+    NGX_SI_BYTES = NGX_SI_GAUGES,   /* answer bytes handed to clients */
+    NGX_SI_SLOW,                    /* readers closed at si_stream_buffer */
+    NGX_SI_STALL,                   /* at si_stream_stall */
+    NGX_SI_DRAIN,                   /* by a graceful exit */
+    NGX_SI_LOST,                    /* with their worker */
+    NGX_SI_COUNTERS
+} ngx_si_counter_e;
+
+
+typedef struct {
+    ngx_atomic_t              pid;      /* 0: free */
+    ngx_atomic_t              value[NGX_SI_COUNTERS];
+} ngx_si_row_t;
+
+
+typedef struct {
+    ngx_array_t               pools;    /* of ngx_si_pool_t * */
+    ngx_shm_zone_t           *zone;
+    ngx_int_t                 request_id;   /* variable index */
+    ngx_msec_t                beat;     /* shortest heartbeat or stall set */
+    ngx_msec_t                drain;    /* longest drain set */
+    ngx_si_proc_t            *proc;     /* of this process, NULL in the master */
+} ngx_si_main_conf_t;
+
+
+typedef struct {
+    ngx_str_t                 name;     /* of the pool */
+    ngx_si_pool_t            *pool;
+    ngx_http_complex_value_t *key;
+    ngx_msec_t                heartbeat;
+    ngx_msec_t                stall;
+    ngx_msec_t                drain;
+    size_t                    buffer;
+} ngx_si_loc_conf_t;
+
+
+struct ngx_si_pool_s {
+    ngx_str_t                 name;
+    ngx_str_t                 folder;
+    ngx_uint_t                nslots;
+
+    /* of this process: */
+    ngx_si_proc_t            *proc;
+    ngx_si_slot_t            *slots;
+    ngx_queue_t               links;
+    ngx_uint_t                nlinks;
+    ngx_queue_t               waiting;  /* calls without a link */
+    ngx_uint_t                nwaiting;
+    ngx_uint_t                rotate;   /* where the search for a link starts */
+};
+
+
+/* a place in a pool: its present link, or the timer that makes one */
+
+struct ngx_si_slot_s {
+    ngx_connection_t          dummy;    /* data of the timer */
+    ngx_event_t               timer;
+    ngx_si_pool_t            *pool;
+    ngx_uint_t                number;
+    ngx_si_link_t            *link;
+    ngx_msec_t                backoff;
+    unsigned                  logged:1; /* that it is down */
+};
+
+
+typedef enum {
+    NGX_SI_LINK_HELLO = 0,  /* connected, the worker has not said who it is */
+    NGX_SI_LINK_UP,
+    NGX_SI_LINK_AWAY,       /* GOAWAY: what runs goes on */
+    NGX_SI_LINK_DEAD        /* being closed */
+} ngx_si_link_state_e;
+
+
+struct ngx_si_out_s {
+    ngx_si_out_t             *next;
+    u_char                   *pos;
+    u_char                   *last;
+    u_char                   *end;
+};
+
+
+struct ngx_si_link_s {
+    ngx_queue_t               queue;    /* pool->links */
+    ngx_si_pool_t            *pool;
+    ngx_si_slot_t            *slot;     /* NULL: made for a MOVED */
+    ngx_connection_t         *connection;
+    ngx_si_link_state_e       state;
+    const char               *reason;   /* why it must be closed */
+
+    ngx_event_t               timer;    /* HELLO deadline, then PING */
+    ngx_event_t               kick;     /* posted: look whether to close */
+    ngx_msec_t                heard;    /* last byte from the worker */
+    ngx_msec_t                used;     /* last call or log ended */
+    uint64_t                  pings;
+
+    uint64_t                  next_id;
+    ngx_rbtree_t              calls;
+    ngx_rbtree_t              logs;
+    ngx_rbtree_node_t         sentinel;
+    ngx_uint_t                ncalls;
+    ngx_uint_t                nlogs;
+    ngx_queue_t               waiting;  /* calls until it is up or writable */
+
+    u_char                   *in;       /* NGX_SI_IN bytes, more for one frame */
+    u_char                   *in_pos;
+    u_char                   *in_last;
+    size_t                    in_size;
+
+    ngx_si_out_t             *out;
+    ngx_si_out_t             *out_last;
+    size_t                    out_size; /* unsent bytes */
+
+    u_char                    name[SI_KEY_MAX + 1];  /* the worker's */
+    size_t                    name_len;
+    unsigned                  quiet:1;  /* its end is nothing to report */
+};
+
+
+/* an id on a link, embedded in whoever speaks */
+
+typedef struct {
+    /* a frame of this call; returns NULL or why the link must be closed */
+    const char             *(*frame)(ngx_si_call_t *call, si_frame_t *f,
+                                     const u_char *p);
+    /* the link has died; the call is no longer bound to it */
+    void                    (*lost)(ngx_si_call_t *call);
+    /* waited for: a link is up or writable again; expired: none came */
+    void                    (*ready)(ngx_si_call_t *call, ngx_uint_t expired);
+} ngx_si_ops_t;
+
+
+struct ngx_si_call_s {
+    ngx_rbtree_node_t         node;     /* key is the id */
+    ngx_queue_t               queue;    /* pool->waiting or link->waiting */
+    ngx_si_link_t            *link;     /* NULL: not bound */
+    const ngx_si_ops_t       *ops;
+    ngx_msec_t                deadline; /* of waiting */
+    ngx_si_pool_t            *waits;    /* counted in its nwaiting */
+    unsigned                  queued:1; /* queue is in use */
+};
+
+
+typedef enum {
+    NGX_SI_OPENING = 0,     /* reading the body, waiting for a link, or sent */
+    NGX_SI_ANSWERING,       /* HEAD came */
+    NGX_SI_READING,         /* a cursor of a log */
+    NGX_SI_ENDED            /* not ours any more */
+} ngx_si_stage_e;
+
+
+/* a request: first a call, then perhaps a cursor */
+
+struct ngx_si_ctx_s {
+    ngx_si_call_t             call;
+    ngx_http_request_t       *request;
+    ngx_si_proc_t            *proc;
+    ngx_queue_t               bucket;   /* proc->buckets[] */
+    ngx_queue_t               dirty;    /* proc->dirty */
+
+    /* the cursor */
+    ngx_si_mirror_t          *mirror;
+    ngx_queue_t               reader;   /* mirror->readers or ->lagging */
+    ngx_si_block_t           *block;    /* NULL: at the mirror's end */
+    uint32_t                  offset;   /* in the block, in framed bytes */
+
+    uint32_t                  tail;     /* the last four private bytes */
+    uint32_t                  credit;   /* sent to the client, to be credited */
+    uint32_t                  owed;     /* received and not yet credited */
+    uint32_t                  window;   /* body bytes that may be sent */
+
+    /* output that went through the filters */
+    ngx_chain_t              *out;
+    ngx_chain_t             **out_last;
+    ngx_chain_t              *busy;
+    ngx_chain_t              *free;
+    off_t                     left;     /* of the stated length, -1: none */
+
+    /* input */
+    ngx_chain_t              *body;
+    off_t                     body_off;
+
+    ngx_msec_int_t            first;    /* from start to header, -1: not yet */
+    ngx_msec_t                last;     /* when the client last got a byte */
+    ngx_msec_t                progress;
+    ngx_msec_t                close_at; /* drain */
+    ngx_msec_t                give_up;  /* waiting for a link, 0: not begun */
+    off_t                     seen;     /* c->sent at the last visit */
+
+    ngx_str_t                 key;
+    ngx_str_t                 instance; /* where MOVED sent it */
+    ngx_str_t                 tenant;
+    ngx_str_t                 user;
+    ngx_str_t                 turn;
+    ngx_str_t                 worker;
+    ngx_int_t                 slot;     /* where it was sent, or -1 */
+    ngx_int_t                 avoid;    /* slot that failed, or -1 */
+
+    unsigned                  stage:3;
+    unsigned                  hops:3;
+    unsigned                  tries:3;
+    unsigned                  stream:1;   /* an event stream */
+    unsigned                  direct:1;   /* may send blocks as they are */
+    unsigned                  end:1;      /* END came */
+    unsigned                  pending:1;  /* output was pending at a visit */
+    unsigned                  drained:1;  /* close_at is set */
+    unsigned                  counted:1;  /* is in the READERS gauge */
+    unsigned                  is_dirty:1;
+    unsigned                  with_body:1;
+};
+
+
+/* bytes of a log as they go over HTTP/1.1: chunk head, payload, CRLF */
+
+struct ngx_si_block_s {
+    ngx_si_block_t           *next;
+    uint32_t                  cursors;  /* positions in it */
+    uint32_t                  pins;     /* bufs into it, 1 for its mirror */
+    uint32_t                  room;     /* most payload bytes */
+    uint32_t                  size;     /* payload bytes */
+    uint32_t                  head;     /* where the chunk head starts */
+    uint32_t                  mid;      /* begins within an event */
+    u_char                    data[1];
+};
+
+#define ngx_si_block_payload(b)  ((b)->data + NGX_SI_CHUNK_HEAD)
+#define ngx_si_block_wire(b)     ((b)->data + (b)->head)
+#define ngx_si_block_length(b)                                               \
+    (NGX_SI_CHUNK_HEAD - (b)->head + (b)->size + 2)
+
+
+struct ngx_si_mirror_s {
+    ngx_rbtree_node_t         node;     /* link->logs, key is the log id */
+    ngx_queue_t               orphan;   /* proc->orphans while unbound */
+    ngx_queue_t               fed;      /* proc->fed */
+    ngx_si_proc_t            *proc;
+    ngx_si_pool_t            *pool;
+    ngx_si_link_t            *link;
+    uint32_t                  seq;      /* of the last ATTACH */
+
+    ngx_queue_t               readers;  /* cursors at the end */
+    ngx_queue_t               lagging;  /* cursors with a block */
+    ngx_uint_t                nreaders;
+
+    ngx_si_block_t           *head;     /* published */
+    ngx_si_block_t           *tail;
+    ngx_si_block_t           *open;     /* fed, not yet published */
+    ngx_si_block_t           *open_tail;
+    size_t                    bytes;    /* published and held */
+    size_t                    limit;
+
+    ngx_si_call_t             resume;
+    ngx_msec_t                give_up;
+    ngx_msec_t                retry;    /* when to try again */
+    ngx_msec_t                backoff;
+    ngx_int_t                 avoid;
+
+    ngx_str_t                 tenant;   /* heap */
+    u_char                    key[SI_KEY_MAX];
+    u_char                    last_id[SI_ID_MAX];
+    size_t                    key_len;
+    size_t                    last_id_len;
+
+    unsigned                  is_fed:1;
+    unsigned                  is_orphan:1;
+    unsigned                  ended:1;
+    unsigned                  hops:3;
+    ngx_uint_t                holds;    /* callers that look at it */
+    ngx_str_t                 instance; /* heap; where MOVED sends the resume */
+};
+
+/* a log of one turn is short and may end by itself; others are drained */
+#define ngx_si_mirror_is_turn(m)                                             \
+    ((m)->key_len > 1 && (m)->key[0] == 't' && (m)->key[1] == ':')
+
+
+struct ngx_si_proc_s {
+    ngx_connection_t          dummy;    /* data of the events below */
+    ngx_event_t               tick;
+    ngx_event_t               flush;
+    ngx_si_main_conf_t       *conf;
+    ngx_queue_t               buckets[NGX_SI_BUCKETS];
+    ngx_uint_t                fill;     /* bucket of the next request */
+    ngx_uint_t                visit;    /* bucket of the next tick */
+    ngx_uint_t                requests;
+    ngx_queue_t               fed;      /* mirrors to publish */
+    ngx_queue_t               dirty;    /* requests to run */
+    ngx_http_request_t       *inside;   /* whose own event is being handled */
+    ngx_queue_t               orphans;  /* mirrors without a link */
+    ngx_si_row_t             *row;
+    ngx_si_row_t              spare;    /* when the zone has no free row */
+    ngx_msec_t                drain_end;
+    unsigned                  exiting:1;
+};
+
+#define ngx_si_count(proc, what, n)  ((proc)->row->value[what] += (n))
+
+
+/* ngx_si_conf.c */
+char *ngx_si_conf_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_si_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_si_conf_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+ngx_si_pool_t *ngx_si_conf_find_pool(ngx_si_main_conf_t *smcf,
+    ngx_str_t *name);
+
+/* ngx_si_zone.c */
+ngx_int_t ngx_si_zone_add(ngx_conf_t *cf, ngx_si_main_conf_t *smcf);
+void ngx_si_zone_claim(ngx_si_proc_t *proc);
+void ngx_si_zone_release(ngx_si_proc_t *proc);
+/* sums of all living processes, totals of dead ones too */
+void ngx_si_zone_sum(ngx_si_proc_t *proc, ngx_atomic_uint_t *sum);
+
+/* ngx_si_slot.c */
+ngx_int_t ngx_si_pool_start(ngx_si_pool_t *pool, ngx_si_proc_t *proc,
+    ngx_cycle_t *cycle);
+/* the slot's link is down, up, or has said that it will go */
+void ngx_si_slot_down(ngx_si_slot_t *slot);
+void ngx_si_slot_up(ngx_si_slot_t *slot);
+void ngx_si_slot_renew(ngx_si_slot_t *slot);
+/* a link that takes calls, by key or the least loaded, or NULL */
+ngx_si_link_t *ngx_si_pool_pick(ngx_si_pool_t *pool, ngx_str_t *key,
+    ngx_int_t avoid);
+/* a link to the instance, perhaps not yet up, or NULL if there is none */
+ngx_si_link_t *ngx_si_pool_instance(ngx_si_pool_t *pool, ngx_str_t *name);
+/* queues a call until a link is up; NGX_BUSY: too many wait */
+ngx_int_t ngx_si_pool_wait(ngx_si_pool_t *pool, ngx_si_call_t *call,
+    ngx_msec_t deadline);
+void ngx_si_pool_ready(ngx_si_pool_t *pool);
+void ngx_si_pool_expire(ngx_si_pool_t *pool);
+
+/* ngx_si_link.c */
+ngx_si_link_t *ngx_si_link_connect(ngx_si_pool_t *pool, ngx_si_slot_t *slot,
+    ngx_str_t *name, ngx_err_t *err);
+void ngx_si_link_close(ngx_si_link_t *link, const char *reason);
+void ngx_si_link_fail(ngx_si_link_t *link, const char *reason);
+void ngx_si_link_touch(ngx_si_link_t *link);
+void ngx_si_link_post(ngx_si_link_t *link);
+const char *ngx_si_link_hello(ngx_si_link_t *link, const u_char *p,
+    size_t len);
+void ngx_si_link_goaway(ngx_si_link_t *link);
+/* waits for this link to come up or to become writable */
+void ngx_si_link_wait(ngx_si_link_t *link, ngx_si_call_t *call);
+void ngx_si_call_bind(ngx_si_call_t *call, ngx_si_link_t *link);
+void ngx_si_call_unbind(ngx_si_call_t *call, ngx_uint_t cancel);
+void ngx_si_call_unqueue(ngx_si_call_t *call);
+ngx_si_call_t *ngx_si_link_call(ngx_si_link_t *link, uint64_t id);
+ngx_rbtree_node_t *ngx_si_tree_find(ngx_rbtree_t *tree, uint64_t key);
+
+/* ngx_si_frame.c */
+#define NGX_SI_IN  (64 * 1024)
+/* room for a payload of `length` in the output; NULL: the link has failed */
+u_char *ngx_si_frame_add(ngx_si_link_t *link, uint8_t type, uint8_t flags,
+    uint64_t id, size_t length);
+/* takes the last frame added back */
+void ngx_si_frame_undo(ngx_si_link_t *link, size_t length);
+void ngx_si_frame_u32(ngx_si_link_t *link, uint8_t type, uint64_t id,
+    uint32_t value);
+void ngx_si_frame_empty(ngx_si_link_t *link, uint8_t type, uint64_t id);
+ngx_int_t ngx_si_frame_flush(ngx_si_link_t *link);
+/* reads what there is; NGX_ERROR: link->reason, or NULL at the end of file */
+ngx_int_t ngx_si_frame_read(ngx_si_link_t *link);
+
+/* ngx_si_open.c */
+ngx_int_t ngx_si_open_send(ngx_si_ctx_t *ctx, ngx_si_link_t *link);
+ngx_int_t ngx_si_open_body(ngx_si_ctx_t *ctx);
+ngx_int_t ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_link_t *link);
+ngx_int_t ngx_si_open_status(ngx_si_call_t *call, ngx_si_link_t *link);
+
+/* ngx_si_call.c */
+ngx_int_t ngx_si_call_handler(ngx_http_request_t *r);
+void ngx_si_call_again(ngx_si_ctx_t *ctx);
+void ngx_si_ctx_mark(ngx_si_ctx_t *ctx);
+/* these end the module's part of the request: do not touch ctx afterwards */
+void ngx_si_ctx_finish(ngx_si_ctx_t *ctx, ngx_int_t rc);
+void ngx_si_ctx_abort(ngx_si_ctx_t *ctx);
+void ngx_si_ctx_problem(ngx_si_ctx_t *ctx, ngx_uint_t status,
+    const char *title, const char *code, const char *detail);
+
+/* ngx_si_answer.c */
+const char *ngx_si_answer_head(ngx_si_ctx_t *ctx, const u_char *p,
+    size_t len);
+const char *ngx_si_answer_data(ngx_si_ctx_t *ctx, const u_char *p,
+    size_t len);
+void ngx_si_answer_run(ngx_si_ctx_t *ctx);
+ngx_uint_t ngx_si_answer_boundary(ngx_si_ctx_t *ctx);
+void ngx_si_answer_write(ngx_http_request_t *r);
+void ngx_si_answer_lost(ngx_si_ctx_t *ctx);
+/* ends an event stream with "retry:" if the bytes so far allow it */
+void ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry);
+void ngx_si_answer_credit(ngx_si_ctx_t *ctx, ngx_uint_t all);
+
+/* ngx_si_block.c */
+ngx_si_block_t *ngx_si_block_new(size_t room);
+void ngx_si_block_seal(ngx_si_block_t *b);
+void ngx_si_block_unpin(ngx_si_block_t *b);
+ngx_int_t ngx_si_out_add(ngx_si_ctx_t *ctx, ngx_si_block_t *b, u_char *pos,
+    size_t len);
+/* credit: the worker is told when the client has them */
+ngx_int_t ngx_si_out_copy(ngx_si_ctx_t *ctx, const u_char *p, size_t len,
+    ngx_uint_t credit);
+/* static bytes past the chunked filter, when nothing else is pending */
+ngx_int_t ngx_si_out_raw(ngx_si_ctx_t *ctx, u_char *p, size_t len);
+/* NGX_OK: the client has all, NGX_AGAIN: not yet, NGX_ERROR */
+ngx_int_t ngx_si_out_send(ngx_si_ctx_t *ctx, ngx_uint_t last);
+ngx_uint_t ngx_si_out_pending(ngx_si_ctx_t *ctx);
+void ngx_si_out_cleanup(void *data);
+
+/* ngx_si_log.c */
+const char *ngx_si_log_attach(ngx_si_ctx_t *ctx, const u_char *p, size_t len);
+const char *ngx_si_log_feed(ngx_si_mirror_t *m, const u_char *p, size_t len);
+void ngx_si_log_end(ngx_si_mirror_t *m, ngx_uint_t aborted);
+void ngx_si_log_publish(ngx_si_mirror_t *m);
+void ngx_si_log_bind(ngx_si_mirror_t *m, ngx_si_link_t *link, uint64_t log,
+    uint32_t seq);
+void ngx_si_log_unbind(ngx_si_mirror_t *m, ngx_uint_t detach);
+void ngx_si_log_leave(ngx_si_ctx_t *ctx);
+void ngx_si_log_trim(ngx_si_mirror_t *m);
+void ngx_si_log_hold(ngx_si_mirror_t *m);
+void ngx_si_log_release(ngx_si_mirror_t *m);
+void ngx_si_log_close(ngx_si_mirror_t *m, ngx_si_counter_e why,
+    ngx_msec_t retry);
+
+/* ngx_si_cursor.c */
+void ngx_si_cursor_fresh(ngx_si_ctx_t *ctx, ngx_si_block_t *fresh);
+void ngx_si_cursor_run(ngx_si_ctx_t *ctx);
+void ngx_si_cursor_beat(ngx_si_ctx_t *ctx);
+ngx_uint_t ngx_si_cursor_can_direct(ngx_http_request_t *r);
+
+/* ngx_si_resume.c */
+void ngx_si_resume_start(ngx_si_mirror_t *m, ngx_int_t avoid);
+void ngx_si_resume_stop(ngx_si_mirror_t *m);
+void ngx_si_resume_tick(ngx_si_proc_t *proc);
+
+/* ngx_si_tick.c */
+ngx_int_t ngx_si_tick_init(ngx_si_proc_t *proc, ngx_log_t *log);
+void ngx_si_tick_add(ngx_si_ctx_t *ctx);
+void ngx_si_tick_remove(ngx_si_ctx_t *ctx);
+void ngx_si_tick_post(ngx_si_proc_t *proc);
+/* when a reader that came during the exit must be closed */
+void ngx_si_tick_drain(ngx_si_ctx_t *ctx);
+
+/* ngx_si_status.c */
+ngx_int_t ngx_si_status_handler(ngx_http_request_t *r);
+
+
+extern ngx_module_t  ngx_si_module;
+
+
+#endif /* _NGX_SI_MODULE_H_INCLUDED_ */

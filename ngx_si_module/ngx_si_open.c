@@ -1,0 +1,354 @@
+
+/*
+ * What the edge says first: OPEN of requests, resumes and status queries,
+ * and the bodies of requests within the worker's credit.
+ */
+
+
+#include "ngx_si_module.h"
+
+
+/* the same code measures (p is NULL) and writes */
+
+typedef struct {
+    u_char  *p;
+    size_t   len;
+} ngx_si_writer_t;
+
+
+static void ngx_si_open_field(ngx_si_writer_t *w, uint8_t tag,
+    const u_char *data, size_t len);
+static void ngx_si_open_pair(ngx_si_writer_t *w, u_char *name, size_t nlen,
+    u_char *value, size_t vlen);
+static void ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx);
+static void ngx_si_open_headers(ngx_si_writer_t *w, ngx_http_request_t *r);
+static ngx_uint_t ngx_si_open_skips(ngx_table_elt_t *h);
+static void ngx_si_open_fields_resume(ngx_si_writer_t *w,
+    ngx_si_mirror_t *m);
+static ngx_int_t ngx_si_open_begin(ngx_si_writer_t *w, ngx_si_call_t *call,
+    ngx_si_link_t *link, uint8_t flags);
+static ssize_t ngx_si_open_piece(ngx_si_ctx_t *ctx, ngx_buf_t *b,
+    size_t size, uint8_t flags);
+static ngx_int_t ngx_si_open_step(ngx_si_ctx_t *ctx);
+
+
+/* not to be passed on, and what only the edge may say */
+
+static ngx_str_t  ngx_si_open_hop_headers[] = {
+    ngx_string("connection"),
+    ngx_string("keep-alive"),
+    ngx_string("proxy-authenticate"),
+    ngx_string("proxy-authorization"),
+    ngx_string("proxy-connection"),
+    ngx_string("te"),
+    ngx_string("trailer"),
+    ngx_string("transfer-encoding"),
+    ngx_string("upgrade"),
+    ngx_string("expect"),
+    ngx_string("http2-settings"),
+    ngx_string("x-si-internal"),
+    ngx_null_string
+};
+
+
+static void
+ngx_si_open_field(ngx_si_writer_t *w, uint8_t tag, const u_char *data,
+    size_t len)
+{
+    w->len += 5 + len;
+
+    if (w->p) {
+        si_field_head(w->p, tag, (uint32_t) len);
+        w->p += 5;
+
+        if (len) {
+            w->p = ngx_cpymem(w->p, data, len);
+        }
+    }
+}
+
+
+static void
+ngx_si_open_pair(ngx_si_writer_t *w, u_char *name, size_t nlen,
+    u_char *value, size_t vlen)
+{
+    w->len += 5 + nlen + 1 + vlen;
+
+    if (w->p) {
+        si_field_head(w->p, SI_T_HEADER, (uint32_t) (nlen + 1 + vlen));
+        w->p = ngx_cpymem(w->p + 5, name, nlen);
+        *w->p++ = '\0';
+        w->p = ngx_cpymem(w->p, value, vlen);
+    }
+}
+
+
+static void
+ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
+{
+    ngx_http_request_t         *r;
+    ngx_http_variable_value_t  *id;
+
+    r = ctx->request;
+
+    ngx_si_open_field(w, SI_T_METHOD, r->method_name.data,
+                      r->method_name.len);
+    ngx_si_open_field(w, SI_T_PATH, r->uri.data, r->uri.len);
+
+    if (r->args.len) {
+        ngx_si_open_field(w, SI_T_ARGS, r->args.data, r->args.len);
+    }
+
+    ngx_si_open_field(w, SI_T_ADDR, r->connection->addr_text.data,
+                      r->connection->addr_text.len);
+
+    id = ngx_http_get_indexed_variable(r, ctx->proc->conf->request_id);
+
+    if (id && !id->not_found) {
+        ngx_si_open_field(w, SI_T_CALL_KEY, id->data, id->len);
+    }
+
+    ngx_si_open_headers(w, r);
+}
+
+
+static void
+ngx_si_open_headers(ngx_si_writer_t *w, ngx_http_request_t *r)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (!ngx_si_open_skips(&h[i])) {
+            ngx_si_open_pair(w, h[i].lowcase_key, h[i].key.len,
+                             h[i].value.data, h[i].value.len);
+        }
+    }
+}
+
+
+static ngx_uint_t
+ngx_si_open_skips(ngx_table_elt_t *h)
+{
+    ngx_str_t  *s;
+
+    for (s = ngx_si_open_hop_headers; s->len; s++) {
+        if (h->key.len == s->len
+            && ngx_strncmp(h->lowcase_key, s->data, s->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* allocates OPEN for the measured fields and binds the call */
+
+static ngx_int_t
+ngx_si_open_begin(ngx_si_writer_t *w, ngx_si_call_t *call,
+    ngx_si_link_t *link, uint8_t flags)
+{
+    if (w->len > SI_OPEN_MAX) {
+        return NGX_DECLINED;
+    }
+
+    w->p = ngx_si_frame_add(link, SI_F_OPEN, flags, link->next_id, w->len);
+    if (w->p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_si_call_unqueue(call);
+    ngx_si_call_bind(call, link);
+
+    return NGX_OK;
+}
+
+
+/* NGX_DECLINED: the header is too long for a link, NGX_ERROR: it failed */
+
+ngx_int_t
+ngx_si_open_send(ngx_si_ctx_t *ctx, ngx_si_link_t *link)
+{
+    ngx_int_t         rc;
+    ngx_si_writer_t   w = { NULL, 0 };
+
+    ngx_si_open_fields(&w, ctx);
+
+    ctx->body = ctx->with_body ? ctx->request->request_body->bufs : NULL;
+    ctx->body_off = 0;
+    ctx->window = SI_WINDOW;
+
+    rc = ngx_si_open_begin(&w, &ctx->call, link,
+                           ctx->body ? SI_FL_BODY : 0);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    ctx->slot = link->slot ? (ngx_int_t) link->slot->number : -1;
+
+    ngx_si_open_fields(&w, ctx);
+
+    return NGX_OK;
+}
+
+
+/* sends what credit and the link's queue allow; NGX_ERROR: no body to read */
+
+ngx_int_t
+ngx_si_open_body(ngx_si_ctx_t *ctx)
+{
+    while (ctx->body && ctx->window && ctx->call.link) {
+
+        if (ctx->call.link->out_size >= NGX_SI_OUT_SOFT) {
+            ngx_si_link_wait(ctx->call.link, &ctx->call);
+            return NGX_OK;
+        }
+
+        if (ngx_si_open_step(ctx) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+/* one BODY frame */
+
+static ngx_int_t
+ngx_si_open_step(ngx_si_ctx_t *ctx)
+{
+    off_t         rest;
+    size_t        size;
+    ssize_t       n;
+    ngx_buf_t    *b;
+    ngx_uint_t    whole;
+    ngx_chain_t  *next;
+
+    b = ctx->body->buf;
+    rest = ngx_buf_size(b) - ctx->body_off;
+
+    size = ngx_min(ctx->window, NGX_SI_PIECE);
+    whole = rest <= (off_t) size;
+
+    if (whole) {
+        size = (size_t) rest;
+    }
+
+    for (next = ctx->body->next; next; next = next->next) {
+        if (ngx_buf_size(next->buf)) {
+            break;
+        }
+    }
+
+    n = ngx_si_open_piece(ctx, b, size, whole && !next ? SI_FL_LAST : 0);
+
+    if (n < 0) {
+        return NGX_ERROR;
+    }
+
+    ctx->window -= (uint32_t) n;
+    ctx->body_off += n;
+
+    if (whole) {
+        ctx->body = next;
+        ctx->body_off = 0;
+    }
+
+    return NGX_OK;
+}
+
+
+static ssize_t
+ngx_si_open_piece(ngx_si_ctx_t *ctx, ngx_buf_t *b, size_t size,
+    uint8_t flags)
+{
+    u_char   *p;
+    ssize_t   n;
+
+    p = ngx_si_frame_add(ctx->call.link, SI_F_BODY, flags,
+                         ctx->call.node.key, size);
+    if (p == NULL) {
+        /* the link has failed, and that ends the call's stay on it */
+        return size;
+    }
+
+    if (ngx_buf_in_memory(b)) {
+        ngx_memcpy(p, b->pos + ctx->body_off, size);
+        return size;
+    }
+
+    n = ngx_read_file(b->file, p, size, b->file_pos + ctx->body_off);
+
+    if (n != (ssize_t) size) {
+        ngx_si_frame_undo(ctx->call.link, size);
+        return NGX_ERROR;
+    }
+
+    return n;
+}
+
+
+static void
+ngx_si_open_fields_resume(ngx_si_writer_t *w, ngx_si_mirror_t *m)
+{
+    ngx_si_open_field(w, SI_T_RESUME, m->key, m->key_len);
+    ngx_si_open_field(w, SI_T_TENANT, m->tenant.data, m->tenant.len);
+    ngx_si_open_field(w, SI_T_LAST_ID, m->last_id, m->last_id_len);
+}
+
+
+ngx_int_t
+ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_link_t *link)
+{
+    ngx_si_writer_t  w = { NULL, 0 };
+
+    ngx_si_open_fields_resume(&w, m);
+
+    if (ngx_si_open_begin(&w, &m->resume, link, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_si_open_fields_resume(&w, m);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_si_open_status(ngx_si_call_t *call, ngx_si_link_t *link)
+{
+    ngx_uint_t       pass;
+    ngx_si_writer_t  w = { NULL, 0 };
+
+    for (pass = 0; pass < 2; pass++) {
+        ngx_si_open_field(&w, SI_T_METHOD, (u_char *) "GET", 3);
+        ngx_si_open_field(&w, SI_T_PATH, (u_char *) "/status", 7);
+        ngx_si_open_field(&w, SI_T_ADDR, (u_char *) "unix:", 5);
+        ngx_si_open_pair(&w, (u_char *) "x-si-internal", 13,
+                         (u_char *) "1", 1);
+
+        if (pass == 0 && ngx_si_open_begin(&w, call, link, 0) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}

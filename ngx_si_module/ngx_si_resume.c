@@ -1,0 +1,346 @@
+
+/*
+ * A mirror whose link has died looks for its log at another worker, once for
+ * all its readers.
+ */
+
+
+#include "ngx_si_module.h"
+
+
+static void ngx_si_resume_try(ngx_si_mirror_t *m);
+static void ngx_si_resume_later(ngx_si_mirror_t *m);
+static void ngx_si_resume_found(ngx_si_mirror_t *m);
+static ngx_si_link_t *ngx_si_resume_choose(ngx_si_mirror_t *m);
+static const char *ngx_si_resume_frame(ngx_si_call_t *call, si_frame_t *f,
+    const u_char *p);
+static const char *ngx_si_resume_data(ngx_si_mirror_t *m, si_frame_t *f,
+    const u_char *p);
+static const char *ngx_si_resume_attach(ngx_si_mirror_t *m, const u_char *p,
+    size_t len);
+static const char *ngx_si_resume_moved(ngx_si_mirror_t *m, const u_char *p,
+    size_t len);
+static const char *ngx_si_resume_head(ngx_si_mirror_t *m, const u_char *p,
+    size_t len);
+static const char *ngx_si_resume_end(ngx_si_mirror_t *m, ngx_uint_t aborted);
+static void ngx_si_resume_lost(ngx_si_call_t *call);
+static void ngx_si_resume_ready(ngx_si_call_t *call, ngx_uint_t expired);
+
+
+static const ngx_si_ops_t  ngx_si_resume_ops = {
+    ngx_si_resume_frame,
+    ngx_si_resume_lost,
+    ngx_si_resume_ready
+};
+
+
+#define ngx_si_resume_mirror(call)                                           \
+    (ngx_si_mirror_t *) ((u_char *) (call)                                   \
+                         - offsetof(ngx_si_mirror_t, resume))
+
+
+void
+ngx_si_resume_start(ngx_si_mirror_t *m, ngx_int_t avoid)
+{
+    ngx_si_log_hold(m);
+
+    ngx_si_log_publish(m);
+    ngx_si_log_unbind(m, 0);
+
+    ngx_log_error(NGX_LOG_INFO, m->proc->tick.log, 0,
+                  "si log %*s of %ui readers is resumed elsewhere",
+                  m->key_len, m->key, m->nreaders);
+
+    m->resume.ops = &ngx_si_resume_ops;
+    m->avoid = avoid;
+    m->hops = 0;
+    m->backoff = NGX_SI_BACKOFF_MIN;
+    m->give_up = ngx_current_msec + NGX_SI_RESUME;
+
+    if (!m->is_orphan) {
+        m->is_orphan = 1;
+        ngx_queue_insert_tail(&m->proc->orphans, &m->orphan);
+    }
+
+    if (m->nreaders == 0) {
+        /* the release below ends it */
+
+    } else if (ngx_exiting && !ngx_si_mirror_is_turn(m)) {
+        /* they were about to be sent away */
+        ngx_si_log_close(m, NGX_SI_DRAIN, 500);
+
+    } else {
+        ngx_si_resume_try(m);
+    }
+
+    ngx_si_log_release(m);
+}
+
+
+void
+ngx_si_resume_stop(ngx_si_mirror_t *m)
+{
+    ngx_si_call_unbind(&m->resume, 1);
+    ngx_si_resume_found(m);
+}
+
+
+static void
+ngx_si_resume_found(ngx_si_mirror_t *m)
+{
+    ngx_si_call_unqueue(&m->resume);
+
+    if (m->is_orphan) {
+        m->is_orphan = 0;
+        ngx_queue_remove(&m->orphan);
+    }
+
+    if (m->instance.data) {
+        ngx_free(m->instance.data);
+        ngx_str_null(&m->instance);
+    }
+}
+
+
+static ngx_si_link_t *
+ngx_si_resume_choose(ngx_si_mirror_t *m)
+{
+    ngx_str_t       key;
+    ngx_si_link_t  *link;
+
+    if (m->instance.len) {
+        link = ngx_si_pool_instance(m->pool, &m->instance);
+        if (link) {
+            return link;
+        }
+
+        m->instance.len = 0;
+    }
+
+    key.data = m->key;
+    key.len = m->key_len;
+
+    return ngx_si_pool_pick(m->pool, &key, m->avoid);
+}
+
+
+static void
+ngx_si_resume_try(ngx_si_mirror_t *m)
+{
+    ngx_si_link_t  *link;
+
+    m->retry = m->give_up;
+    link = ngx_si_resume_choose(m);
+
+    if (link == NULL) {
+        if (ngx_si_pool_wait(m->pool, &m->resume, m->give_up) != NGX_OK) {
+            ngx_si_resume_later(m);
+        }
+
+    } else if (link->state == NGX_SI_LINK_HELLO) {
+        ngx_si_link_wait(link, &m->resume);
+
+    } else if (ngx_si_open_resume(m, link) != NGX_OK) {
+        ngx_si_resume_later(m);
+    }
+}
+
+
+static void
+ngx_si_resume_later(ngx_si_mirror_t *m)
+{
+    m->retry = ngx_current_msec + m->backoff / 2
+               + ngx_random() % (m->backoff / 2 + 1);
+    m->backoff = ngx_min(m->backoff * 2, NGX_SI_BACKOFF_MAX);
+    m->hops = 0;
+}
+
+
+void
+ngx_si_resume_tick(ngx_si_proc_t *proc)
+{
+    ngx_queue_t       todo, *q;
+    ngx_si_mirror_t  *m;
+
+    if (ngx_queue_empty(&proc->orphans)) {
+        return;
+    }
+
+    ngx_queue_init(&todo);
+    ngx_queue_add(&todo, &proc->orphans);
+    ngx_queue_init(&proc->orphans);
+
+    while (!ngx_queue_empty(&todo)) {
+        q = ngx_queue_head(&todo);
+        m = ngx_queue_data(q, ngx_si_mirror_t, orphan);
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&proc->orphans, q);
+
+        if ((ngx_msec_int_t) (ngx_current_msec - m->give_up) >= 0) {
+            ngx_si_log_close(m, NGX_SI_LOST, 500);
+
+        } else if (m->resume.link == NULL && !m->resume.queued
+                   && (ngx_msec_int_t) (ngx_current_msec - m->retry) >= 0)
+        {
+            ngx_si_resume_try(m);
+        }
+    }
+}
+
+
+static const char *
+ngx_si_resume_frame(ngx_si_call_t *call, si_frame_t *f, const u_char *p)
+{
+    ngx_si_mirror_t  *m = ngx_si_resume_mirror(call);
+
+    switch (f->type) {
+
+    case SI_F_HEAD:
+        return ngx_si_resume_head(m, p, f->length);
+
+    case SI_F_DATA:
+        return ngx_si_resume_data(m, f, p);
+
+    case SI_F_ATTACH:
+        return ngx_si_resume_attach(m, p, f->length);
+
+    case SI_F_MOVED:
+        return ngx_si_resume_moved(m, p, f->length);
+
+    case SI_F_END:
+        return ngx_si_resume_end(m, f->flags & SI_FL_ABORT);
+
+    default:
+        return "CREDIT for a resume, which has no body";
+    }
+}
+
+
+/* a worker that has the log may answer without HEAD, or with a status */
+
+static const char *
+ngx_si_resume_head(ngx_si_mirror_t *m, const u_char *p, size_t len)
+{
+    int            rc;
+    si_field_t     f;
+    const u_char  *end = p + len;
+
+    while ((rc = si_field_next(&p, end, &f)) > 0) {
+
+        if (f.tag != SI_T_STATUS || f.length != 4
+            || si_get32(f.data) < 400)
+        {
+            continue;
+        }
+
+        ngx_log_error(NGX_LOG_WARN, m->proc->tick.log, 0,
+                      "si log %*s cannot be resumed: status %uD",
+                      m->key_len, m->key, si_get32(f.data));
+
+        ngx_si_call_unbind(&m->resume, 1);
+        ngx_si_resume_later(m);
+        return NULL;
+    }
+
+    return rc < 0 ? "malformed HEAD" : NULL;
+}
+
+
+static const char *
+ngx_si_resume_data(ngx_si_mirror_t *m, si_frame_t *f, const u_char *p)
+{
+    if (!(f->flags & SI_FL_EVENT)) {
+        return "DATA of a resume without FL_EVENT";
+    }
+
+    /* a mirror takes all; its readers are bounded by other means */
+    ngx_si_frame_u32(m->resume.link, SI_F_CREDIT, m->resume.node.key,
+                     f->length);
+
+    return ngx_si_log_feed(m, p, f->length);
+}
+
+
+static const char *
+ngx_si_resume_attach(ngx_si_mirror_t *m, const u_char *p, size_t len)
+{
+    ngx_si_link_t  *link = m->resume.link;
+
+    if (len != 12 + m->key_len || si_get64(p) == 0
+        || ngx_memcmp(p + 12, m->key, m->key_len) != 0)
+    {
+        return "malformed ATTACH, or of another log";
+    }
+
+    ngx_si_call_unbind(&m->resume, 0);
+    ngx_si_resume_found(m);
+    ngx_si_log_bind(m, link, si_get64(p), si_get32(p + 8));
+
+    return NULL;
+}
+
+
+static const char *
+ngx_si_resume_moved(ngx_si_mirror_t *m, const u_char *p, size_t len)
+{
+    if (len == 0 || len > SI_KEY_MAX) {
+        return "malformed MOVED";
+    }
+
+    ngx_si_call_unbind(&m->resume, 0);
+
+    if (m->instance.data == NULL) {
+        m->instance.data = ngx_alloc(SI_KEY_MAX, ngx_cycle->log);
+    }
+
+    if (m->instance.data == NULL || m->hops == NGX_SI_HOPS_MAX) {
+        ngx_si_resume_later(m);
+        return NULL;
+    }
+
+    m->hops++;
+    m->instance.len = len;
+    ngx_memcpy(m->instance.data, p, len);
+
+    ngx_si_resume_try(m);
+
+    return NULL;
+}
+
+
+static const char *
+ngx_si_resume_end(ngx_si_mirror_t *m, ngx_uint_t aborted)
+{
+    ngx_si_call_unbind(&m->resume, 0);
+
+    if (aborted) {
+        ngx_si_resume_later(m);
+
+    } else {
+        ngx_si_log_end(m, 0);
+    }
+
+    return NULL;
+}
+
+
+static void
+ngx_si_resume_lost(ngx_si_call_t *call)
+{
+    ngx_si_resume_later(ngx_si_resume_mirror(call));
+}
+
+
+static void
+ngx_si_resume_ready(ngx_si_call_t *call, ngx_uint_t expired)
+{
+    ngx_si_mirror_t  *m = ngx_si_resume_mirror(call);
+
+    if (expired) {
+        ngx_si_log_close(m, NGX_SI_LOST, 500);
+
+    } else {
+        ngx_si_resume_try(m);
+    }
+}
