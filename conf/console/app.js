@@ -197,7 +197,7 @@ function open(id) {
 }
 
 async function follow(id) {
-    const mine = si.conversations.events(id, { from: 'start', onState: (s, e) => { if (stream === mine || !stream) live(s, e); } });
+    const mine = si.conversations.events(id, { from: 'start', onState: (s, e) => { if (stream === mine) live(s, e); } });
     stream = mine;
     live(mine.state);
     try {
@@ -255,7 +255,7 @@ async function start(card) {
     try {
         const id = current ?? await create(card);
         const turn = await si.turns.start(id, { input: card.view.input, clientTurnId: card.view.clientTurnId });
-        if (card.node.isConnected) turns.named(card, turn.id);
+        if (card.node.isConnected) turns.named(card, turn);
     } catch (e) {
         if (card.view.id) return;   // its turn.accepted came by the stream
         card.unsent = e;

@@ -4,7 +4,8 @@ export type TurnState = 'queued' | 'running' | 'completed' | 'failed' | 'cancell
 
 export interface Conversation {
     id: string;
-    title: string | null;
+    /** Empty without one. */
+    title: string;
     created: string;
     updated: string;
     version: number;
@@ -17,13 +18,13 @@ export interface Message {
     role: 'user' | 'assistant';
     content: string;
     number: number;
-    tokens: number | null;
+    tokens: number;
     created: string;
 }
 
 export interface Usage {
-    input_tokens: number;
-    output_tokens: number;
+    input_tokens: number | null;
+    output_tokens: number | null;
     /** The provider did not say; Si has estimated. */
     estimated: boolean;
 }
@@ -40,14 +41,15 @@ export interface Turn {
     number: number;
     state: TurnState;
     input: string;
-    output: string | null;
-    model: string | null;
-    agent: string | null;
+    /** Empty before the end. */
+    output: string;
+    model: string;
+    agent: string;
     attempt: number;
-    client_turn_id: string | null;
+    client_turn_id: string;
     error: TurnError | null;
-    usage: Usage | null;
-    finish: string | null;
+    usage: Usage;
+    finish: string;
     first_token_ms: number | null;
     duration_ms: number | null;
     created: string;
@@ -78,11 +80,11 @@ export interface TurnAccepted extends EventBase<'turn.accepted'> {
     conversation: string;
     number: number;
     input: string;
-    client_turn_id: string | null;
+    client_turn_id: string;
     created: string;
 }
 export interface TurnStarted extends EventBase<'turn.started'> {
-    agent: string | null;
+    agent: string;
     model: string;
     attempt: number;
 }
@@ -97,19 +99,21 @@ export interface TurnRestarted extends EventBase<'turn.restarted'> {
     attempt: number;
     reason: string;
 }
-export interface TurnCompleted extends EventBase<'turn.completed'> {
+interface TurnEnd {
     conversation: string;
     number: number;
-    message: AnswerMessage;
     model: string;
-    agent: string | null;
+    agent: string;
     finish: string;
     usage: Usage;
     first_token_ms: number | null;
-    duration_ms: number;
+    duration_ms: number | null;
+}
+export interface TurnCompleted extends EventBase<'turn.completed'>, TurnEnd {
+    message: AnswerMessage;
 }
 export interface TurnFailed extends EventBase<'turn.failed'>, TurnError {}
-export interface TurnCancelled extends EventBase<'turn.cancelled'> {
+export interface TurnCancelled extends EventBase<'turn.cancelled'>, TurnEnd {
     /** What was said until then. */
     message: AnswerMessage | null;
 }

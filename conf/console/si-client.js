@@ -190,18 +190,14 @@ export class TurnView {
         case 'turn.restarted':
             Object.assign(this, { text: '', reasoning: '', attempt: e.attempt });
             break;
-        case 'turn.completed':
-            Object.assign(this, { state: 'completed', text: e.message.content, model: e.model, agent: e.agent,
+        case 'turn.completed': case 'turn.cancelled':
+            Object.assign(this, { state: e.type.slice(5), text: e.message?.content ?? '', model: e.model, agent: e.agent,
                                   finish: e.finish, usage: e.usage, firstTokenMs: e.first_token_ms,
                                   durationMs: e.duration_ms });
             break;
         case 'turn.failed':
             this.state = 'failed';
             this.error = { code: e.code, detail: e.detail, retryable: e.retryable };
-            break;
-        case 'turn.cancelled':
-            this.state = 'cancelled';
-            this.text = e.message ? e.message.content : '';
             break;
         }
         return true;

@@ -68,11 +68,13 @@ class Card {
             this[name].hidden = text === '';
         };
         this.word.textContent = WORDS[state];
-        put('model', v.model ?? '', v.agent ? `agent ${v.agent}` : '');
-        put('tokens', v.usage ? `${v.usage.estimated ? '≈ ' : ''}${v.usage.input_tokens} + ${v.usage.output_tokens} tokens` : '',
-            v.usage ? `${v.usage.input_tokens} tokens read, ${v.usage.output_tokens} written${v.usage.estimated ? ', estimated' : ''}` : '');
-        put('first', v.firstTokenMs === null ? '' : `first token ${duration(v.firstTokenMs)}`);
-        put('took', v.durationMs === null ? '' : duration(v.durationMs), 'the whole turn');
+        put('model', v.model || '', v.agent ? `agent ${v.agent}` : '');
+        const { input_tokens: read, output_tokens: written, estimated } = v.usage ?? {};
+        const known = v.over && typeof written === 'number';
+        put('tokens', known ? `${estimated ? '≈ ' : ''}${read === null ? '' : `${read} + `}${written} tokens` : '',
+            known ? `${read ?? 'unknown'} read, ${written} written${estimated ? ', estimated' : ''}` : '');
+        put('first', typeof v.firstTokenMs === 'number' ? `first token ${duration(v.firstTokenMs)}` : '');
+        put('took', typeof v.durationMs === 'number' ? duration(v.durationMs) : '', 'the whole turn');
         put('tries', v.attempt > 0 ? `restarted${v.attempt > 1 ? ` ${v.attempt} times` : ''}` : '', 'a worker died; the answer was begun anew');
         this.copy.hidden = !(v.over && v.text && navigator.clipboard);
     }
@@ -83,6 +85,7 @@ const errorOf = (view) => view.state === 'failed' ? view.error ?? { code: 'inter
 /* All of them, with the scrolling. onAgain(card) when a button asks to send a message again; onChange() after each render. */
 export class Turns {
     #list; #scroll; #latest; #onAgain; #onChange;
+    #cards = new Set();
     #byId = new Map();
     #byClientId = new Map();
     #dirty = new Set();
@@ -101,6 +104,7 @@ export class Turns {
     }
 
     clear() {
+        this.#cards.clear();
         this.#byId.clear();
         this.#byClientId.clear();
         this.#dirty.clear();
@@ -132,12 +136,20 @@ export class Turns {
         return card;
     }
 
-    /* The server has named it. */
-    named(card, id) {
-        if (this.#byId.get(id) === card) return;
-        this.#byId.set(id, card);
-        card.view.id = id;
+    /* The server has accepted it as this turn. */
+    named(card, turn) {
+        if (this.#byId.get(turn.id) === card) return;
+        this.#byId.set(turn.id, card);
+        card.view.adopt({ ...turn, state: 'queued', output: '' });
+        this.#place(card);
         this.touch(card);
+    }
+
+    /* Turns stand by their numbers, then what has none yet: another page may have sent one in between. */
+    #place(card) {
+        const later = [...this.#cards].filter((c) => c !== card && (c.view.number || Infinity) > card.view.number)
+            .sort((a, b) => (a.view.number || Infinity) - (b.view.number || Infinity))[0];
+        if (later && card.node.nextSibling !== later.node) this.#list.insertBefore(card.node, later.node);
     }
 
     apply(e) {
@@ -148,6 +160,7 @@ export class Turns {
         }
         card.unsent = null;
         if (card.view.apply(e)) this.touch(card);
+        if (e.type === 'turn.accepted') this.#place(card);
         return card;
     }
 
@@ -164,6 +177,7 @@ export class Turns {
 
     #card() {
         const card = new Card(this.#onAgain);
+        this.#cards.add(card);
         this.#list.append(card.node);
         return card;
     }
