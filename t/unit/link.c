@@ -52,12 +52,9 @@ static void co_body(call_t *call)
         head(call, 200, -1);
         co_call_write(call, hex, strlen(hex), soon());
     } else {
-        head(call, ended_with == SI_ENOMEM ? 413 : 400, 0);
-    }
-    if (str_is(call->path, "/body/late")) {
-        while (!released) {
-            co_sleep(1, "test");
+        while (!released && str_is(call->path, "/body/late") && co_sleep(1, "test") == 0) {
         }
+        head(call, ended_with == SI_ENOMEM ? 413 : 400, 0);
     }
     call_end(call);
 }
