@@ -1,5 +1,5 @@
 # Runs the unit programs of the worker, each as a subtest: it fails when the program does, when it printed no plan, when it
-# hangs, or when a sanitizer had something to say. pg and redis need servers and have t/01-io.t.
+# hangs, or when a sanitizer had something to say. pg, redis and store need servers: t/01-io.t, t/03-store.t.
 use strict;
 use warnings;
 use File::Basename qw(basename);
@@ -8,7 +8,7 @@ use Test::More;
 
 my $LIMIT = 300;        # seconds for one program
 my $build = $ENV{SI_BUILD} || '.build/release';
-my %elsewhere = map { $_, 1 } qw(pg redis);
+my %elsewhere = map { $_, 1 } qw(pg redis store);
 my @units = grep { -f && -x && !$elsewhere{ basename $_ } } sort glob "$build/unit/*";
 
 BAIL_OUT("no unit programs in $build/unit: run scripts/build") unless @units;
@@ -28,7 +28,7 @@ sub unit {
     while (my $line = <$out>) {
         $plan = $1 if $line =~ /^1\.\.(\d+)/;
         if ($line =~ /^(not )?ok \d+(?: - (.*))?/) { $run++; ok(!$1, $2) }
-        elsif ($line =~ /^# (.*)/) { diag($1) }
+        elsif ($line =~ /^# (.*)/) { note($1) }
     }
     alarm 0;
     close $out;
