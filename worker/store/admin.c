@@ -339,7 +339,8 @@ static int add_key(PGconn *pg, const char *tenant, const char *user, const char 
 
     uuid_new(id);
     key_hash(str_of(key), hash);
-    snprintf(hint, sizeof(hint), "%s", key);
+    memcpy(hint, key, KEY_HINT);
+    hint[KEY_HINT] = '\0';
     rc = query(pg, "cannot create the key", &r,
                "INSERT INTO api_key (tenant_id, user_id, key_id, hash, hint) VALUES ($1, $2, $3, decode($4, 'hex'), $5)",
                5, params);
