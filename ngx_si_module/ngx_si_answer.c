@@ -167,7 +167,9 @@ ngx_si_answer_header(ngx_http_request_t *r, si_field_t *f)
     if (!ngx_si_answer_clean(f->data, len)
         || !ngx_si_answer_clean(nul + 1, f->length - len - 1))
     {
-        return NGX_DECLINED;
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "si answer header with control bytes left out");
+        return NGX_OK;
     }
 
     if (ngx_si_answer_copy(r, &name, f->data, len) != NGX_OK

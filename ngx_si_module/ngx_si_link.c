@@ -334,9 +334,7 @@ ngx_si_link_read(ngx_event_t *rev)
 static void
 ngx_si_link_write(ngx_event_t *wev)
 {
-    ngx_connection_t  *c;
-
-    c = wev->data;
+    ngx_connection_t  *c = wev->data;
 
     ngx_si_link_post(c->data);
 }
@@ -598,80 +596,4 @@ ngx_si_link_free(ngx_si_link_t *link)
     }
 
     ngx_free(link);
-}
-
-
-ngx_rbtree_node_t *
-ngx_si_tree_find(ngx_rbtree_t *tree, uint64_t key)
-{
-    ngx_rbtree_node_t  *node;
-
-    node = tree->root;
-
-    while (node != tree->sentinel) {
-
-        if (node->key == key) {
-            return node;
-        }
-
-        node = key < node->key ? node->left : node->right;
-    }
-
-    return NULL;
-}
-
-
-ngx_si_call_t *
-ngx_si_link_call(ngx_si_link_t *link, uint64_t id)
-{
-    return (ngx_si_call_t *) ngx_si_tree_find(&link->calls, id);
-}
-
-
-void
-ngx_si_call_bind(ngx_si_call_t *call, ngx_si_link_t *link)
-{
-    call->node.key = link->next_id++;
-    call->link = link;
-    ngx_rbtree_insert(&link->calls, &call->node);
-    link->ncalls++;
-    ngx_si_link_touch(link);
-}
-
-
-void
-ngx_si_call_unbind(ngx_si_call_t *call, ngx_uint_t cancel)
-{
-    ngx_si_link_t  *link = call->link;
-
-    if (link == NULL) {
-        return;
-    }
-
-    call->link = NULL;
-    ngx_rbtree_delete(&link->calls, &call->node);
-    link->ncalls--;
-
-    if (cancel) {
-        ngx_si_frame_empty(link, SI_F_CANCEL, call->node.key);
-    }
-
-    ngx_si_link_touch(link);
-}
-
-
-void
-ngx_si_call_unqueue(ngx_si_call_t *call)
-{
-    if (!call->queued) {
-        return;
-    }
-
-    ngx_queue_remove(&call->queue);
-    call->queued = 0;
-
-    if (call->waits) {
-        call->waits->nwaiting--;
-        call->waits = NULL;
-    }
 }

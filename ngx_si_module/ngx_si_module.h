@@ -397,7 +397,7 @@ ngx_int_t ngx_si_pool_wait(ngx_si_pool_t *pool, ngx_si_call_t *call,
 void ngx_si_pool_ready(ngx_si_pool_t *pool);
 void ngx_si_pool_expire(ngx_si_pool_t *pool);
 
-/* ngx_si_link.c */
+/* ngx_si_link.c, ngx_si_bind.c */
 ngx_si_link_t *ngx_si_link_connect(ngx_si_pool_t *pool, ngx_si_slot_t *slot,
     ngx_str_t *name, ngx_err_t *err);
 void ngx_si_link_close(ngx_si_link_t *link, const char *reason);
@@ -435,7 +435,7 @@ ngx_int_t ngx_si_open_body(ngx_si_ctx_t *ctx);
 ngx_int_t ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_link_t *link);
 ngx_int_t ngx_si_open_status(ngx_si_call_t *call, ngx_si_link_t *link);
 
-/* ngx_si_call.c */
+/* ngx_si_call.c, ngx_si_problem.c */
 ngx_int_t ngx_si_call_handler(ngx_http_request_t *r);
 void ngx_si_call_again(ngx_si_ctx_t *ctx);
 void ngx_si_ctx_mark(ngx_si_ctx_t *ctx);
@@ -474,7 +474,7 @@ ngx_int_t ngx_si_out_send(ngx_si_ctx_t *ctx, ngx_uint_t last);
 ngx_uint_t ngx_si_out_pending(ngx_si_ctx_t *ctx);
 void ngx_si_out_cleanup(void *data);
 
-/* ngx_si_log.c */
+/* ngx_si_log.c, ngx_si_feed.c */
 const char *ngx_si_log_attach(ngx_si_ctx_t *ctx, const u_char *p, size_t len);
 const char *ngx_si_log_feed(ngx_si_mirror_t *m, const u_char *p, size_t len);
 void ngx_si_log_end(ngx_si_mirror_t *m, ngx_uint_t aborted);
