@@ -72,10 +72,11 @@ ngx_si_tick_arm(ngx_si_proc_t *proc)
 void
 ngx_si_tick_add(ngx_si_ctx_t *ctx)
 {
+    ngx_queue_t    *bucket;
     ngx_si_proc_t  *proc = ctx->proc;
 
-    ngx_queue_insert_tail(&proc->buckets[proc->fill++ % NGX_SI_BUCKETS],
-                          &ctx->bucket);
+    bucket = &proc->buckets[proc->fill++ % NGX_SI_BUCKETS];
+    ngx_queue_insert_tail(bucket, &ctx->bucket);
     proc->requests++;
     ngx_si_count(proc, NGX_SI_CALLS, 1);
 
