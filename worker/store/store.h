@@ -23,7 +23,7 @@ int co_store_key(arena_t *a, const char *hash_hex, identity_t *out);
 
 /* Registers this instance ("<node>/<slot>.<pid>") with a lease of ms; call again to renew. SI_ECONFLICT: it had lapsed and was declared dead. */
 int co_store_lease(arena_t *a, const char *instance, uint64_t ms);
-/* Declares an instance dead and forgets it. */
+/* Declares an instance dead (its next co_store_lease() fails); forgets those that were buried more than ten minutes ago. */
 int co_store_bury(arena_t *a, const char *instance);
 
 typedef struct {
@@ -37,7 +37,7 @@ typedef struct {
  */
 int co_store_claim(arena_t *a, const char *tenant, const char *user, const char *conversation,
                    const char *me, const char *dead, uint64_t *epoch, const char **owner);
-/* Gives it up, if `me` still owns it with this epoch and no turn of it is unfinished. */
+/* Gives it up, if `me` still owns it with this epoch and no turn of it is unfinished; else SI_ECONFLICT. */
 int co_store_release(arena_t *a, const char *conversation, const char *me, uint64_t epoch);
 /* Up to 100 conversations with unfinished turns whose owner is none, dead, lapsed, or `me` by name but not in memory
  * (the caller checks that). */
@@ -105,10 +105,13 @@ int co_store_turn_start(arena_t *a, const char *tenant, const char *user, const 
                         const char *turn, int attempt, const char *model_used);
 /*
  * One transaction, fenced: turn to its final state with usage; assistant message if state is completed (or cancelled with
- * text); claim's unfinished mark cleared when it was the last; one outbox row. SI_ECONFLICT: fence, or it was over already.
+ * text); claim's unfinished mark cleared when it was the last; one outbox row. SI_ECONFLICT: fence, or it was over already;
+ * but 0 if it was so in this very way (state, last_event, message_id), so that a call whose answer was lost may be repeated.
+ * SI_EINVAL: not a final state.
  */
 int co_store_turn_end(arena_t *a, const char *tenant, const char *user, const char *me, uint64_t epoch, const turn_row_t *t);
-int co_store_turn_cancel_mark(arena_t *a, const identity_t *who, const char *turn);      /* cancel_requested = true if unfinished */
+/* cancel_requested = true if it is unfinished. SI_ENOENT: no such turn of this user. */
+int co_store_turn_cancel_mark(arena_t *a, const identity_t *who, const char *turn);
 int co_store_turn(arena_t *a, const identity_t *who, const char *id, turn_row_t *out);
 /* All unfinished turns of a conversation in order, for the owner that opens it; and the number of its newest turn. */
 int co_store_turns_open(arena_t *a, const char *tenant, const char *user, const char *conversation,
