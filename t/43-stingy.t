@@ -15,7 +15,7 @@ is $rc, 0, 'the shim builds' or BAIL_OUT($out);
 
 my $model = SI::Model->start;
 my $si = SI::Test->start(
-    workers => 1, nginx_workers => 1, model => $model, nginx => 'use poll',
+    workers => 1, nginx_workers => 1, model => $model,
     worker_preload => "$dir/stingy.so", edge_preload => "$dir/stingy.so",
     # The shim stands before the sanitizer's runtime in the list of libraries, on purpose.
     env => { MALLOC_PERTURB_ => 165, ASAN_OPTIONS => 'verify_asan_link_order=0' });

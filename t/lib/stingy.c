@@ -1,6 +1,7 @@
 /*
  * LD_PRELOAD shim for tests: stream sockets give and take one byte at a time, with EAGAIN between, as the network may.
- * Finds what only works when a frame or an event comes in one piece. Needs level-triggered events (nginx: `use poll`).
+ * Finds what only works when a frame or an event comes in one piece. Events become level-triggered: nginx takes a short
+ * read for the last one and would wait for an edge that never comes.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -41,6 +43,16 @@ static int hesitate(int fd, unsigned char bit)
 }
 
 #define REAL(name)  static __typeof__(name) *real; if (!real) real = (__typeof__(name) *) dlsym(RTLD_NEXT, #name)
+
+int epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
+{
+    REAL(epoll_ctl);
+    if (ev && (ev->events & EPOLLET)) {
+        struct epoll_event level = { ev->events & ~(uint32_t) EPOLLET, ev->data };
+        return real(ep, op, fd, &level);
+    }
+    return real(ep, op, fd, ev);
+}
 
 ssize_t read(int fd, void *p, size_t n)
 {

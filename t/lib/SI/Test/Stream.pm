@@ -300,7 +300,8 @@ sub body {
 
 sub story {
     my ($self, $what) = @_;
-    my @last = map { ($_->{id} || '-') . " $_->{event}" } grep { $_ } @{ $self->{seen} }[-5 .. -1];
+    my @last = map { ($_->{id} || '-') . " $_->{event}" } @{ $self->{seen} };
+    splice @last, 0, -5 if @last > 5;
     return "$what: $self->{method} $self->{path}, status " . ($self->{status} || 'none')
         . ', last events: ' . (@last ? join('; ', @last) : 'none') . "\n";
 }
