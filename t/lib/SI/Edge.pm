@@ -83,7 +83,7 @@ sub free_port {
     return $port;
 }
 
-# new(workers => N, nginx_workers => N, key => '$var', location, http, main => more configuration)
+# new(workers => N, nginx_workers => N, key => '$var', sndbuf => '32k', location, http, main => more configuration)
 sub new {
     my ($class, %o) = @_;
     my $self = bless { workers => 1, nginx_workers => 1, location => '', http => '', main => '', %o }, $class;
@@ -104,6 +104,8 @@ sub conf {
     my $self = shift;
     my $load = $self->{module} ne '' ? "load_module $self->{module};" : '';
     my $user = $> == 0 ? 'user root;' : '';
+    # the kernel lets send buffers grow for seconds, which looks like progress
+    my $sndbuf = $self->{sndbuf} ? " sndbuf=$self->{sndbuf}" : '';
     my $key = $self->{key} ? " key=$self->{key}" : '';
     my $temp = join "\n    ", map { "${_}_temp_path $self->{dir}/tmp/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
     return <<"END";
@@ -124,7 +126,7 @@ http {
     si_pool main $self->{dir}/run workers=$self->{workers};
     $self->{http}
     server {
-        listen 127.0.0.1:$self->{port};
+        listen 127.0.0.1:$self->{port}$sndbuf;
         listen 127.0.0.1:$self->{h2} http2;
         location = /status { si_status; }
         location / { si_pass main$key; $self->{location} }
