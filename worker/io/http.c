@@ -370,7 +370,7 @@ int co_http_read(http_t *h, str_t *out, uint64_t deadline)
 int co_http_body(http_t *h, arena_t *a, size_t max, str_t *out, uint64_t deadline)
 {
     buf_t all;
-    str_t piece;
+    str_t piece = STR_NULL;
     int   rc;
 
     buf_init(&all, max);

@@ -32,7 +32,7 @@ size_t convs_count(void)
     return proc.convs->table.count;
 }
 
-static void release(void *arg);
+static void co_release(void *arg);
 
 static void wake_all(list_t *head, int rc)
 {
@@ -63,7 +63,7 @@ static void conv_idle(ltimer_t *t)
 
     if (c->refs == 0 && evlog_links(c->log) == 0 && c->state == CONV_OPEN) {
         c->refs++;
-        co_spawn("release", release, c);
+        co_spawn("release", co_release, c);
     }
 }
 
@@ -77,7 +77,7 @@ static void conv_quiet(void *arg)
     }
     if (proc.draining) {
         c->refs++;
-        co_spawn("release", release, c);
+        co_spawn("release", co_release, c);
     } else if (!c->idle.at && evlog_links(c->log) == 0) {
         loop_timer(&c->idle, CONV_IDLE_MS, conv_idle);
     }
@@ -138,7 +138,7 @@ void conv_unref(conv_t *c)
 }
 
 /* First in Postgres, then here: whoever asks meanwhile waits, so that no new claim of ours is released by mistake. */
-static void release(void *arg)
+static void co_release(void *arg)
 {
     conv_t  *c = arg;
     arena_t *a = arena_new(1024);
