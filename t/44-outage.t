@@ -1,0 +1,70 @@
+# Postgres and Redis go away: nothing is lost, nobody is told that a key is wrong, and all goes on when they are back.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use SI::Model;
+use SI::Test;
+
+my $model = SI::Model->start;
+my $si = SI::Test->start(workers => 2, nginx_workers => 1, model => $model);
+my $c = $si->json(POST => '/v1/conversations', {})->{json}{id};
+
+sub postgres { my ($master) = slurp("$si->{dir}/" . shift) =~ /^(\d+)/; return ($master, SI::Test::children($master)) }
+my ($pid_file) = map { s{^\Q$si->{dir}/}{}r } glob("$si->{dir}/*/postmaster.pid"), glob("$si->{dir}/postmaster.pid");
+ok $pid_file, 'there is a Postgres' or BAIL_OUT('no postmaster.pid');
+
+# --- Postgres hangs in the middle of an answer ---
+
+$model->next(kind => 'step');
+my $s = $si->stream(POST => "/v1/conversations/$c/turns", { input => 'Will this be kept?' });
+my $turn = $s->wait_event('turn.started')->{data}{turn};
+$model->wait_request(1);
+my @frozen = postgres($pid_file);
+kill STOP => @frozen;
+$model->go(1, 'it reaches ');
+is $s->wait_event('delta')->{data}{text}, 'it reaches ', 'an answer reaches its readers while Postgres hangs';
+$model->go(1, 'its reader');
+$model->finish(1);
+is $s->wait_event('delta')->{data}{text}, 'its reader', 'to the last word';
+my $r = $si->json(POST => "/v1/conversations/$c/turns", { input => 'Another.' });
+is $r->{status}, 503, 'a new turn is refused for now';
+is $r->{json}{code}, 'store_unavailable', 'for the right reason';
+ok $r->{headers}{'retry-after'}, 'with Retry-After';
+is scalar(grep { $_->{event} eq 'turn.completed' } $s->events, $s->seen), 0, 'the turn is not said to be complete before it is stored';
+kill CONT => @frozen;
+is $s->wait_event('turn.completed', 60)->{data}{message}{content}, 'it reaches its reader', 'it completes when Postgres is back';
+is $si->json(GET => "/v1/turns/$turn")->{json}{output}, 'it reaches its reader', 'and is stored';
+
+# --- Postgres crashes and recovers ---
+
+$model->next(kind => 'step');
+my $before = $model->count;
+$s = $si->stream(POST => "/v1/conversations/$c/turns", { input => 'And now?' });
+$turn = $s->wait_event('turn.started')->{data}{turn};
+$model->wait_request($before + 1);
+my (undef, @children) = postgres($pid_file);
+my ($backend) = grep { slurp("/proc/$_/cmdline") =~ /si_worker/ } @children;
+ok $backend, 'a connection of a worker';
+kill KILL => $backend;
+$model->go($before + 1, 'crash ');
+$model->go($before + 1, 'proof');
+$model->finish($before + 1);
+is $s->wait_event('turn.completed', 60)->{data}{message}{content}, 'crash proof', 'an answer outlives a crash of Postgres';
+poll_until { $si->json(GET => "/v1/turns/$turn")->{status} == 200 } 30, 'the workers to reconnect';
+is $si->json(GET => "/v1/turns/$turn")->{json}{state}, 'completed', 'and is stored';
+my %codes;
+$codes{ $si->json(GET => "/v1/conversations/$c")->{status} }++ for 1 .. 20;
+is_deeply [keys %codes], [200], 'all is well again';
+
+# --- Redis goes ---
+
+my ($redis) = grep { slurp("/proc/$_/cmdline") =~ /redis-server/ && (readlink("/proc/$_/cwd") || '') =~ /^\Q$si->{dir}\E/ } map { m{(\d+)} } glob '/proc/[0-9]*';
+ok $redis, 'there is a Redis';
+kill KILL => $redis;
+poll_until { !$si->http(GET => '/readyz')->{body} || $si->http(GET => '/readyz')->{body} =~ /"redis":false/ } 30, 'the loss to be noticed';
+is $si->http(GET => '/readyz')->{status}, 200, 'without Redis Si is ready still';
+is $si->stream(POST => "/v1/conversations/$c/turns", { input => 'No Redis.' })->wait_event('turn.completed')->{data}{number}, 3, 'and answers';
+
+done_testing;
