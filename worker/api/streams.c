@@ -92,7 +92,9 @@ static bool co_live_turn(request_t *r, const turn_row_t *row, int64_t seen)
     if (!c) {
         return true;
     }
-    if (t) {
+    if (t && seen > t->last) {
+        co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
+    } else if (t) {
         turn_ref(t);
         if (co_reader_head(r->call)) {
             call_abort(r->call);

@@ -203,6 +203,5 @@ bool reader_future(conv_t *c, event_pos_t pos)
 {
     turn_t *t = conv_turn(c, pos.turn);
 
-    return pos.turn > c->last_number || (t && pos.event > t->last && pos.event < EVENT_ALL)
-           || (pos.turn == c->last_number && t && !t->shown);
+    return pos.turn > c->last_number || (t && (pos.event > t->last || !t->shown));
 }
