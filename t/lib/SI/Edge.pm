@@ -179,7 +179,8 @@ sub stop {
     my $gone = eval { wait_for(sub { waitpid($pid, POSIX::WNOHANG()) == $pid }, 'nginx to stop') };
     kill KILL => $pid if !$gone;
     Test::More::ok($gone, 'nginx stopped');
-    my @bad = grep { /\[(?:alert|emerg)\]|Sanitizer|runtime error:/ } split /^/, $self->log . slurp("$self->{dir}/logs/stderr.log");
+    my $expected = $self->{expected} || qr/(?!)/;
+    my @bad = grep { /\[(?:alert|emerg)\]|Sanitizer|runtime error:/ && !/$expected/ } split /^/, $self->log . slurp("$self->{dir}/logs/stderr.log");
     Test::More::is(scalar @bad, 0, 'no alert, no emerg, no report of a sanitizer') or Test::More::diag(@bad[0 .. ($#bad > 20 ? 20 : $#bad)]);
     return;
 }
