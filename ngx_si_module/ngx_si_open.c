@@ -290,6 +290,11 @@ ngx_si_open_piece(ngx_si_ctx_t *ctx, ngx_buf_t *b, size_t size,
         return size;
     }
 
+    if (size == 0) {
+        /* Content-Length: 0 gives a buffer that lies nowhere */
+        return 0;
+    }
+
     if (ngx_buf_in_memory(b)) {
         ngx_memcpy(p, b->pos + ctx->body_off, size);
         return size;
