@@ -295,6 +295,11 @@ ngx_si_open_piece(ngx_si_ctx_t *ctx, ngx_buf_t *b, size_t size,
         return 0;
     }
 
+    if (size == 0) {
+        /* of "Content-Length: 0" comes a buffer without memory or file */
+        return 0;
+    }
+
     if (ngx_buf_in_memory(b)) {
         ngx_memcpy(p, b->pos + ctx->body_off, size);
         return size;
