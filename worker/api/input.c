@@ -15,6 +15,15 @@ static bool known(const char *const *names, const char *name)
     return false;
 }
 
+/* application/json, with or without parameters; no type at all is taken for it. */
+static bool is_json(str_t type)
+{
+    static const str_t want = { "application/json", 16 };
+
+    return type.n == 0 || (type.n >= want.n && strncasecmp(type.p, want.p, want.n) == 0
+                           && (type.n == want.n || type.p[want.n] == ';' || type.p[want.n] == ' ' || type.p[want.n] == '\t'));
+}
+
 static int co_body(request_t *r, size_t max, str_t *text)
 {
     str_t type = call_header(r->call, "content-type");
@@ -24,7 +33,7 @@ static int co_body(request_t *r, size_t max, str_t *text)
         co_problem(r->call, 413, "body_too_large", NULL, "the body may have %zu bytes", max);
     } else if (rc) {
         co_problem_rc(r->call, rc);
-    } else if (text->n && type.n && strncasecmp(type.p, "application/json", SI_MIN(type.n, 16)) != 0) {
+    } else if (text->n && !is_json(type)) {
         co_problem(r->call, 415, "unsupported_media_type", NULL, "send application/json");
         rc = SI_EINVAL;
     }

@@ -51,37 +51,54 @@ void co_json(call_t *call, int status, str_t body, size_t nheaders, const char *
     co_answer(call, &head, body);
 }
 
-void co_problem(call_t *call, int status, const char *code, const char *field, const char *fmt, ...)
+static void add_header(call_head_t *head, const char *name, const char *value)
 {
-    call_head_t head = { .status = status, .type = "application/problem+json" };
-    char        detail[512];
-    va_list     ap;
-    buf_t       b;
+    head->headers[head->nheaders][0] = name;
+    head->headers[head->nheaders++][1] = value;
+}
 
-    va_start(ap, fmt);
-    vsnprintf(detail, sizeof(detail), fmt, ap);
-    va_end(ap);
+static void co_put(call_t *call, call_head_t *head, const char *code, const char *field, const char *detail)
+{
+    buf_t b;
 
+    head->type = "application/problem+json";
     buf_init(&b, 8192);
-    buf_printf(&b, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\",\"detail\":", title(status),
-               status, code);
+    buf_printf(&b, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\",\"detail\":",
+               title(head->status), head->status, code);
     buf_json_str(&b, str_of(detail));
     if (field) {
         buf_puts(&b, ",\"field\":");
         buf_json_str(&b, str_of(field));
     }
     buf_puts(&b, "}");
+    co_answer(call, head, (str_t) { b.p, b.n });
+    buf_free(&b);
+}
 
+void co_problem(call_t *call, int status, const char *code, const char *field, const char *fmt, ...)
+{
+    call_head_t head = { .status = status };
+    char        detail[512];
+    va_list     ap;
+
+    va_start(ap, fmt);
+    vsnprintf(detail, sizeof(detail), fmt, ap);
+    va_end(ap);
     if (status == 401) {
-        head.headers[head.nheaders][0] = "WWW-Authenticate";
-        head.headers[head.nheaders++][1] = "Bearer realm=\"si\"";
+        add_header(&head, "WWW-Authenticate", "Bearer realm=\"si\"");
     }
     if (status == 503) {
-        head.headers[head.nheaders][0] = "Retry-After";
-        head.headers[head.nheaders++][1] = "1";
+        add_header(&head, "Retry-After", "1");
     }
-    co_answer(call, &head, (str_t) { b.p, b.n });
-    buf_free(&b);
+    co_put(call, &head, code, field, detail);
+}
+
+void co_problem_allow(call_t *call, const char *allow)
+{
+    call_head_t head = { .status = 405 };
+
+    add_header(&head, "Allow", allow);
+    co_put(call, &head, "method_not_allowed", NULL, "see the header Allow");
 }
 
 void co_problem_rc(call_t *call, int rc)

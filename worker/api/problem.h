@@ -7,6 +7,8 @@
 /* Answers with an error. `field` may be NULL. Common headers (WWW-Authenticate for 401, Retry-After for 503) are added. */
 void co_problem(call_t *call, int status, const char *code, const char *field, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
+/* 405 for a method that the route does not have; `allow` are those it has. */
+void co_problem_allow(call_t *call, const char *allow);
 /* Answers for a result of the store or of a conversation: SI_ENOENT 404, SI_EUNAVAIL 503, … */
 void co_problem_rc(call_t *call, int rc);
 /* Answers with JSON text; up to 6 further headers (name, value; NULL values are left out). */

@@ -54,16 +54,13 @@ static bool method_is(const route_t *r, str_t method)
 
 static void co_no_method(call_t *call, const char *allow)
 {
-    const char *headers[][2] = { { "Allow", allow } };
-
     if (str_is(call->method, "OPTIONS")) {
         call_head_t head = { .status = 204, .length = 0, .nheaders = 1, .headers = { { "Allow", allow } } };
         call_head(call, &head);
         call_end(call);
         return;
     }
-    co_json(call, 405, STR("{\"type\":\"about:blank\",\"title\":\"Method Not Allowed\",\"status\":405,"
-                           "\"code\":\"method_not_allowed\",\"detail\":\"see the header Allow\"}"), 1, headers);
+    co_problem_allow(call, allow);
 }
 
 static const route_t *find(call_t *call, str_t *id, char allow[128])
