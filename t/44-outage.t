@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use IO::Handle;
 use Test::More;
 use SI::Model;
 use SI::Test;
@@ -58,6 +59,28 @@ my %codes;
 $codes{ $si->json(GET => "/v1/conversations/$c")->{status} }++ for 1 .. 20;
 is_deeply [keys %codes], [200], 'all is well again';
 
+# --- a turn whose insert got no answer: it may stand in the store or not, but no turn is ever left behind ---
+
+open my $psql, '|-', 'psql', '-X', '-q', '-d', $si->{env_file}{SI_ADMIN_DATABASE_URL}, '-o', '/dev/null' or die "psql: $!";
+$psql->autoflush(1);
+print $psql "begin; select 1 from claim where conversation_id = '$c' for update;\n";
+poll_until { $si->pg("select 1 from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'claim' and mode = 'RowShareLock' and granted") } 30, 'the lock';
+is $si->json(POST => "/v1/conversations/$c/turns", { input => 'Lost or not?' })->{status}, 503, 'a turn that cannot be stored is refused';
+print $psql "commit;\n";
+close $psql;
+my $after = poll_until { my $r = $si->json(POST => "/v1/conversations/$c/turns", { input => 'After.' }); $r->{status} == 200 && $r } 60, 'turns again';
+is $after->{json}{state}, 'completed', 'the next one is answered';
+poll_until { !grep { $_ } $si->pg("select count(*) from turn where conversation_id = '$c' and finished_at is null") } 60, 'all turns of the conversation to end';
+my $all = $si->stream(GET => "/v1/conversations/$c/events?from=start");
+my $last = ($si->pg("select max(number) from turn where conversation_id = '$c'"))[0];
+my @accepted;
+while (my $e = $all->next_event) {
+    push @accepted, $e->{data}{number} if $e->{event} eq 'turn.accepted';
+    last if $e->{event} eq 'turn.completed' && $e->{data}{number} == $last;
+}
+is "@accepted", join(' ', 1 .. $last), 'and a replay has every turn of the store';
+$all->close;
+
 # --- Redis goes ---
 
 my ($redis) = grep { slurp("/proc/$_/cmdline") =~ /redis-server/ && (readlink("/proc/$_/cwd") || '') =~ /^\Q$si->{dir}\E/ } map { m{(\d+)} } glob '/proc/[0-9]*';
@@ -65,6 +88,6 @@ ok $redis, 'there is a Redis';
 kill KILL => $redis;
 poll_until { !$si->http(GET => '/readyz')->{body} || $si->http(GET => '/readyz')->{body} =~ /"redis":false/ } 30, 'the loss to be noticed';
 is $si->http(GET => '/readyz')->{status}, 200, 'without Redis Si is ready still';
-is $si->stream(POST => "/v1/conversations/$c/turns", { input => 'No Redis.' })->wait_event('turn.completed')->{data}{number}, 3, 'and answers';
+is $si->stream(POST => "/v1/conversations/$c/turns", { input => 'No Redis.' })->wait_event('turn.completed')->{data}{number}, $last + 1, 'and answers';
 
 done_testing;

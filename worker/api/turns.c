@@ -85,8 +85,12 @@ static bool is_retry(conv_t *c, const turn_new_t *n)
 static int co_add(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *row, turn_t **t)
 {
     bool existed = false;
-    int  rc;
+    int  rc = co_conv_mend(c);
 
+    if (rc) {
+        co_problem_rc(r->call, rc);
+        return -1;
+    }
     if (!is_retry(c, n)) {
         if (conv_queued(c) >= proc.conf->turns_queued) {
             co_problem(r->call, 409, "queue_full", NULL, "%zu turns wait in this conversation already", conv_queued(c));
@@ -105,6 +109,8 @@ static int co_add(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *row,
     }
     if (rc == SI_ECONFLICT) {
         conv_lose(c);
+    } else if (rc) {
+        conv_mend_later(c);         /* it may have been done all the same */
     }
     if (rc || c->state != CONV_OPEN) {
         co_problem_rc(r->call, rc ? rc : SI_EAGAIN);

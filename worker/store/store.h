@@ -37,6 +37,8 @@ typedef struct {
  */
 int co_store_claim(arena_t *a, const char *tenant, const char *user, const char *conversation,
                    const char *me, const char *dead, uint64_t *epoch, const char **owner);
+/* A new epoch for its present owner: whatever was sent with the old one and is under way still, does nothing. SI_ECONFLICT: not ours. */
+int co_store_refence(arena_t *a, const char *conversation, const char *me, uint64_t *epoch);
 /* Gives it up, if `me` still owns it with this epoch and no turn of it is unfinished; else SI_ECONFLICT. */
 int co_store_release(arena_t *a, const char *conversation, const char *me, uint64_t epoch);
 /* Up to 100 conversations with unfinished turns whose owner is none, dead, lapsed, or `me` by name but not in memory

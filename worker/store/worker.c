@@ -73,6 +73,23 @@ int co_store_claim(arena_t *a, const char *tenant, const char *user, const char 
     return pg_rows(b, 1) == 1 ? SI_ECONFLICT : SI_ENOENT;
 }
 
+int co_store_refence(arena_t *a, const char *conversation, const char *me, uint64_t *epoch)
+{
+    pg_batch_t *b = pg_batch(a, NULL, NULL);
+    int         rc;
+
+    pg_add(b, "UPDATE claim SET epoch = epoch + 1 WHERE conversation_id = $1 AND owner = $2 AND epoch = $3 RETURNING epoch",
+           3, conversation, me, row_number(a, (int64_t) *epoch));
+    rc = co_store_run(b, "pg:refence");
+    if (rc == 0 && pg_rows(b, 0) != 1) {
+        return SI_ECONFLICT;
+    }
+    if (rc == 0) {
+        *epoch = (uint64_t) row_int(b, 0, 0, "epoch");
+    }
+    return rc;
+}
+
 int co_store_release(arena_t *a, const char *conversation, const char *me, uint64_t epoch)
 {
     pg_batch_t *b = pg_batch(a, NULL, NULL);

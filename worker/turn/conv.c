@@ -12,6 +12,7 @@
 #define CONV_RECENT      2       /* finished turns kept for exact resumes */
 #define CONV_WAIT_MS     10000
 #define CLAIM_TRIES      4
+#define MEND_MS          300
 
 typedef struct {
     list_t node;
@@ -202,7 +203,9 @@ static int co_load(conv_t *c, arena_t *a)
     int         rc = co_store_turns_open(a, c->tenant, c->user, c->id, &rows, &n, &c->last_number);
 
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        turn_new(c, &rows[i], NULL);
+        if (!conv_turn(c, rows[i].number)) {
+            turn_new(c, &rows[i], NULL);
+        }
     }
     return rc;
 }
@@ -264,6 +267,56 @@ int co_conv_open(const char *tenant, const char *user, const char *id, conv_t **
         }
     }
     return SI_EAGAIN;
+}
+
+/* --- doubt --- */
+
+int co_conv_mend(conv_t *c)
+{
+    arena_t *a;
+    int      rc;
+
+    if (!c->doubt) {
+        return 0;
+    }
+    a = arena_new(4096);
+    rc = co_store_refence(a, c->id, proc.convs->me, &c->epoch);
+    if (rc == 0) {
+        rc = co_load(c, a);
+    }
+    arena_free(a);
+    if (rc == 0) {
+        c->doubt = false;
+        log_line(LOG_INFO, "conversation was compared with the store again", "conversation", c->id, NULL);
+        conv_next(c);
+    } else if (rc == SI_ECONFLICT) {
+        conv_lose(c);
+    }
+    return rc;
+}
+
+static void co_mend_later(void *arg)
+{
+    conv_t *c = arg;
+
+    while (c->doubt && c->state == CONV_OPEN && co_sleep(MEND_MS, "conv:mend") == 0) {
+        if (co_conv_lock(c, clock_ms() + CONV_WAIT_MS) == 0) {
+            if (c->state == CONV_OPEN) {
+                co_conv_mend(c);
+            }
+            conv_unlock(c);
+        }
+    }
+    conv_unref(c);
+}
+
+void conv_mend_later(conv_t *c)
+{
+    if (!c->doubt) {
+        c->doubt = true;
+        c->refs++;
+        co_spawn("mend", co_mend_later, c);
+    }
 }
 
 /* --- turns in it --- */

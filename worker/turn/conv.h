@@ -24,6 +24,7 @@ typedef struct conv {
     list_t       opening;       /* conv_waiter: calls that wait until it is open */
     list_t       lock;          /* and those that wait to add a turn */
     bool         locked;
+    bool         doubt;         /* a turn was sent to the store and no answer came: it may be there, unknown to us */
     unsigned     refs;          /* calls and turns that use it */
     ltimer_t     idle;
 } conv_t;
@@ -50,6 +51,10 @@ void conv_unref(conv_t *c);
 /* One at a time adds turns, so that numbers are in the order of memory. 0, SI_ECANCELED, SI_ETIMEDOUT. */
 int  co_conv_lock(conv_t *c, uint64_t deadline);
 void conv_unlock(conv_t *c);
+/* Under the lock: clears a doubt. A new epoch stops what is under way, then the store tells what is there. 0 or the store's error. */
+int  co_conv_mend(conv_t *c);
+/* The same, as soon as the store answers, with the lock taken. */
+void conv_mend_later(conv_t *c);
 /* Waiting turns. */
 size_t conv_queued(const conv_t *c);
 /* In memory, or NULL. */

@@ -36,6 +36,9 @@ int co_lease_begin(const char *died)
             proc.convs->leased = clock_ms();
             return 0;
         }
+        if (rc == SI_ECONFLICT) {
+            return rc;              /* a dead worker had this name a moment ago: the next process has another pid */
+        }
         log_line(LOG_WARN, "waiting for Postgres", "reason", si_strerror(rc), NULL);
         rc = co_sleep(pause, "lease:begin");
         if (rc) {

@@ -141,8 +141,13 @@ static int co_begin(run_t *r)
         emitted(t, before, event_restarted(&t->events, &t->row, next_event(t), "worker_died"));
     }
     for (;;) {
-        rc = co_store_turn_start(r->arena, t->conv->tenant, t->conv->user, proc.convs->me, t->conv->epoch,
-                                 t->row.id, t->row.attempt, t->row.model_used);
+        uint64_t epoch = t->conv->epoch;
+
+        rc = co_store_turn_start(r->arena, t->conv->tenant, t->conv->user, proc.convs->me, epoch, t->row.id,
+                                 t->row.attempt, t->row.model_used);
+        if (rc == SI_ECONFLICT && epoch != t->conv->epoch && !t->dropped) {
+            continue;               /* we took a new fence meanwhile */
+        }
         if ((rc != SI_EUNAVAIL && rc != SI_ETIMEDOUT) || clock_ms() > until) {
             break;
         }
@@ -262,7 +267,12 @@ static int co_write_end(run_t *r)
     int      rc;
 
     for (;;) {
-        rc = co_store_turn_end(r->arena, t->conv->tenant, t->conv->user, proc.convs->me, t->conv->epoch, &t->row);
+        uint64_t epoch = t->conv->epoch;
+
+        rc = co_store_turn_end(r->arena, t->conv->tenant, t->conv->user, proc.convs->me, epoch, &t->row);
+        if (rc == SI_ECONFLICT && epoch != t->conv->epoch && !t->dropped) {
+            continue;               /* we took a new fence meanwhile */
+        }
         if (rc == 0 || rc == SI_ECONFLICT || clock_ms() > until) {
             return rc;
         }
