@@ -2,9 +2,10 @@
  * A model for load tests: answers each POST with a stream of tokens in the form of OpenAI's chat completions. One thread,
  * epoll, one timer heap; a thousand streams of 20 tokens 50 ms apart take a small part of a core.
  *
- *   model PORT TOKENS DELAY_MS
+ *   model PORT TOKENS DELAY_MS [stamp]
  *
- * With DELAY_MS 0 all of an answer leaves at once. Listens on 127.0.0.1; prints "ready PORT"; ends on SIGTERM.
+ * With `stamp` a token is "t=" and CLOCK_MONOTONIC in ns, 15 digits: who reads it sees how old it is. With DELAY_MS 0 all
+ * of an answer leaves at once. Listens on 127.0.0.1; prints "ready PORT"; ends on SIGTERM.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,6 +44,7 @@ typedef struct {
     int       ep, listener;
     uint32_t  tokens;
     uint64_t  delay;
+    bool      stamp;
     conn_t  **heap;
     size_t    heap_len, heap_cap;
     conn_t   *free_list;        /* freed when the batch of events is over */
@@ -50,12 +52,17 @@ typedef struct {
     char      buf[8192];
 } model_t;
 
-static uint64_t now_ms(void)
+static uint64_t now_ns(void)
 {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
+    return (uint64_t) ts.tv_sec * 1000000000u + (uint64_t) ts.tv_nsec;
+}
+
+static uint64_t now_ms(void)
+{
+    return now_ns() / 1000000;
 }
 
 static void die(const char *what)
@@ -226,11 +233,12 @@ static void answer_head(model_t *m, conn_t *c)
 
 static void answer_token(model_t *m, conn_t *c)
 {
-    char   json[512], buf[640];
+    char   json[512], buf[640], token[32];
 
     c->sent++;
+    snprintf(token, sizeof(token), m->stamp ? "t=%015llu " : "t%llu ", m->stamp ? (unsigned long long) now_ns() : c->sent);
     snprintf(json, sizeof(json), "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"bench\","
-             "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"t%u \"},\"finish_reason\":null}]}", c->sent);
+             "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}", token);
     conn_write(m, c, buf, event(buf, sizeof(buf), json));
 }
 
@@ -419,10 +427,11 @@ int main(int argc, char **argv)
     struct epoll_event ev = { .events = EPOLLIN };
     unsigned long port, tokens, delay;
 
-    if (argc != 4 || (port = strtoul(argv[1], NULL, 10)) == 0 || port > 65535
+    if (argc < 4 || argc > 5 || (argc == 5 && strcmp(argv[4], "stamp") != 0)
+        || (port = strtoul(argv[1], NULL, 10)) == 0 || port > 65535
         || (tokens = strtoul(argv[2], NULL, 10)) == 0 || tokens > TOKENS_MAX
         || (delay = strtoul(argv[3], NULL, 10)) > 60000) {
-        fprintf(stderr, "usage: model PORT TOKENS DELAY_MS\n");
+        fprintf(stderr, "usage: model PORT TOKENS DELAY_MS [stamp]\n");
         return 2;
     }
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -433,6 +442,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     m->tokens = (uint32_t) tokens;
     m->delay = delay;
+    m->stamp = argc == 5;
     m->listener = listen_on((uint16_t) port);
     m->ep = epoll_create1(EPOLL_CLOEXEC);
     if (m->ep == -1 || epoll_ctl(m->ep, EPOLL_CTL_ADD, m->listener, &ev) == -1) {
