@@ -29,6 +29,7 @@ static ngx_int_t ngx_si_open_begin(ngx_si_writer_t *w, ngx_si_call_t *call,
     ngx_si_link_t *link, uint8_t flags);
 static ssize_t ngx_si_open_piece(ngx_si_ctx_t *ctx, ngx_buf_t *b,
     size_t size, uint8_t flags);
+static ngx_chain_t *ngx_si_open_bytes(ngx_chain_t *cl);
 static ngx_int_t ngx_si_open_step(ngx_si_ctx_t *ctx);
 
 
@@ -191,7 +192,8 @@ ngx_si_open_send(ngx_si_ctx_t *ctx, ngx_si_link_t *link)
 
     ngx_si_open_fields(&w, ctx);
 
-    ctx->body = ctx->with_body ? ctx->request->request_body->bufs : NULL;
+    ctx->body = ctx->with_body
+                ? ngx_si_open_bytes(ctx->request->request_body->bufs) : NULL;
     ctx->body_off = 0;
     ctx->window = SI_WINDOW;
 
@@ -230,6 +232,19 @@ ngx_si_open_body(ngx_si_ctx_t *ctx)
 }
 
 
+/* "Content-Length: 0" gives a buffer that lies neither in memory nor a file */
+
+static ngx_chain_t *
+ngx_si_open_bytes(ngx_chain_t *cl)
+{
+    while (cl && ngx_buf_size(cl->buf) == 0) {
+        cl = cl->next;
+    }
+
+    return cl;
+}
+
+
 /* one BODY frame */
 
 static ngx_int_t
@@ -252,11 +267,7 @@ ngx_si_open_step(ngx_si_ctx_t *ctx)
         size = (size_t) rest;
     }
 
-    for (next = ctx->body->next; next; next = next->next) {
-        if (ngx_buf_size(next->buf)) {
-            break;
-        }
-    }
+    next = ngx_si_open_bytes(ctx->body->next);
 
     n = ngx_si_open_piece(ctx, b, size, whole && !next ? SI_FL_LAST : 0);
 
@@ -288,16 +299,6 @@ ngx_si_open_piece(ngx_si_ctx_t *ctx, ngx_buf_t *b, size_t size,
     if (p == NULL) {
         /* the link has failed, and that ends the call's stay on it */
         return size;
-    }
-
-    if (size == 0) {
-        /* Content-Length: 0 gives a buffer that lies nowhere */
-        return 0;
-    }
-
-    if (size == 0) {
-        /* of "Content-Length: 0" comes a buffer without memory or file */
-        return 0;
     }
 
     if (ngx_buf_in_memory(b)) {

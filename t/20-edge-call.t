@@ -94,6 +94,15 @@ subtest 'bodies' => sub {
     ok $c->wait_whole, 'answered';
     $c->close;
 
+    for my $empty ("Content-Length: 0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n") {
+        $c = $edge->client("POST /b HTTP/1.1\r\nHost: h\r\n$empty");
+        $call = next_call();
+        is $call->{flags}, 0, 'an empty body is none';
+        $call->json('{}');
+        ok $c->wait_whole, 'answered';
+        $c->close;
+    }
+
     $c = $edge->client("POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 300000\r\n\r\n" . bytes(300_000, 3));
     $call = next_call();
     my $have = 0;
