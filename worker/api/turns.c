@@ -137,6 +137,15 @@ static int co_accept(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *r
     return rc;
 }
 
+/* The turn as it stands in the store, where an end has its time; as we know it when the store is away. */
+static void co_put_over(request_t *r, int status, const turn_t *t)
+{
+    turn_row_t row;
+    int        rc = co_store_turn(r->call->arena, &r->who, t->row.id, &row);
+
+    co_put_turn(r, status, rc ? &t->row : &row, status == 202);
+}
+
 /* Waits for the end; when another worker takes the turn over meanwhile, the call follows it there. */
 static void co_put_finished(request_t *r, turn_t *t)
 {
@@ -147,14 +156,16 @@ static void co_put_finished(request_t *r, turn_t *t)
     } else if (rc) {
         co_problem_rc(r->call, rc);
     } else {
-        co_put_turn(r, 200, &t->row, false);
+        co_put_over(r, 200, t);
     }
 }
 
 static void co_put_accepted(request_t *r, turn_mode_t mode, turn_t *t, const turn_row_t *row)
 {
     r->call->turn = arena_strdup(r->call->arena, row->id);
-    if (mode == MODE_ASYNC) {
+    if (mode == MODE_ASYNC && t && turn_over(t)) {
+        co_put_over(r, 202, t);
+    } else if (mode == MODE_ASYNC) {
         co_put_turn(r, 202, t ? &t->row : row, true);
     } else if (mode == MODE_WAIT && t) {
         co_put_finished(r, t);

@@ -84,6 +84,21 @@ static void conv_quiet(void *arg)
     }
 }
 
+static void conv_key(char out[3 * (UUID_LEN + 1)], const char *tenant, const char *user, const char *id)
+{
+    snprintf(out, 3 * (UUID_LEN + 1), "%s:%s:%s", tenant, user, id);
+}
+
+conv_t *conv_find(const char *tenant, const char *user, const char *id)
+{
+    char         key[3 * (UUID_LEN + 1)];
+    hash_node_t *n;
+
+    conv_key(key, tenant, user, id);
+    n = hash_get(&proc.convs->table, str_of(key));
+    return n ? container_of(n, conv_t, node) : NULL;
+}
+
 static conv_t *conv_new(const char *tenant, const char *user, const char *id)
 {
     conv_t *c = si_calloc(sizeof(*c));
@@ -98,7 +113,8 @@ static conv_t *conv_new(const char *tenant, const char *user, const char *id)
     list_init(&c->lock);
     c->log = evlog_new(key, conv_quiet, c);
     c->refs = 1;
-    hash_put(&proc.convs->table, &c->node, (str_t) { c->id, strlen(c->id) });
+    conv_key(c->key, tenant, user, id);
+    hash_put(&proc.convs->table, &c->node, str_of(c->key));
     return c;
 }
 
@@ -224,21 +240,18 @@ static int co_open_new(conv_t *c, arena_t *a, const char **moved)
         conv_next(c);
     } else {
         conv_close(c);
+        snprintf(c->moved, sizeof(c->moved), "%s", rc == SI_ECONFLICT && *moved ? *moved : "");
     }
-    wake_all(&c->opening, rc == SI_ECONFLICT ? SI_EAGAIN : rc);
+    wake_all(&c->opening, rc);
     return rc;
 }
 
 int co_conv_open(const char *tenant, const char *user, const char *id, conv_t **out, const char **moved, arena_t *a)
 {
     for (int i = 0; i < CLAIM_TRIES; i++) {
-        hash_node_t *n = hash_get(&proc.convs->table, str_of(id));
-        conv_t      *c = n ? container_of(n, conv_t, node) : NULL;
-        int          rc;
+        conv_t *c = conv_find(tenant, user, id);
+        int     rc;
 
-        if (c && (strcmp(c->tenant, tenant) != 0 || strcmp(c->user, user) != 0)) {
-            return SI_ENOENT;
-        }
         if (c && c->state == CONV_OPEN) {
             c->refs++;
             loop_timer_del(&c->idle);
@@ -261,6 +274,7 @@ int co_conv_open(const char *tenant, const char *user, const char *id, conv_t **
         }
         c->refs++;
         rc = co_wait_opening(&c->opening, clock_ms() + CONV_WAIT_MS);
+        *moved = c->moved[0] ? arena_strdup(a, c->moved) : NULL;
         conv_unref(c);
         if (rc != 0 && rc != SI_EAGAIN) {
             return rc;

@@ -14,6 +14,7 @@ typedef enum { CONV_OPENING, CONV_OPEN, CONV_LOST } conv_state_t;
 
 typedef struct conv {
     hash_node_t  node;
+    char         key[3 * (UUID_LEN + 1)];   /* "tenant:user:id": whoever names another's id meets nothing of it */
     char         id[UUID_LEN + 1], tenant[UUID_LEN + 1], user[UUID_LEN + 1];
     conv_state_t state;
     uint64_t     epoch;
@@ -22,6 +23,7 @@ typedef struct conv {
     turn_t      *current;       /* the running one */
     evlog_t     *log;           /* "c:…" */
     list_t       opening;       /* conv_waiter: calls that wait until it is open */
+    char         moved[64];     /* that is why it could not be opened: the instance that owns it */
     list_t       lock;          /* and those that wait to add a turn */
     bool         locked;
     bool         doubt;         /* a turn was sent to the store and no answer came: it may be there, unknown to us */
@@ -48,6 +50,8 @@ void convs_init(void);
  */
 int  co_conv_open(const char *tenant, const char *user, const char *id, conv_t **out, const char **moved, arena_t *a);
 void conv_unref(conv_t *c);
+/* Open or opening here, or NULL. */
+conv_t *conv_find(const char *tenant, const char *user, const char *id);
 /* One at a time adds turns, so that numbers are in the order of memory. 0, SI_ECANCELED, SI_ETIMEDOUT. */
 int  co_conv_lock(conv_t *c, uint64_t deadline);
 void conv_unlock(conv_t *c);

@@ -88,7 +88,7 @@ static void co_adopt(void *arg)
         conv_t        *c;
         int            rc;
 
-        if (hash_get(&proc.convs->table, str_of(k->conversation))) {
+        if (conv_find(k->tenant, k->user, k->conversation)) {
             continue;
         }
         rc = co_conv_open(k->tenant, k->user, k->conversation, &c, &moved, s->arena);
