@@ -140,7 +140,8 @@ subtest 'as JSON' => sub {
     is $r->{status}, 200, 'status';
     is $r->{headers}{'content-type'}, 'application/json', 'content type';
     my $t = $r->{json};
-    is_deeply [@$t{qw(conversation number state input output client_turn_id error)}], [$conv, 2, 'completed', 'second', 'one two', undef, undef], 'the finished turn';
+    is_deeply [@$t{qw(conversation number state input output client_turn_id error)}], [$conv, 2, 'completed', 'second', 'one two', '', undef], 'the finished turn';
+    like $t->{finished}, $time, 'with its end';
     my $n = asked();
     is_deeply [said($n)], ["user: Hello \x{1F44B}", "assistant: Good day, d\x{e9}j\x{e0} vu \x{1F600}\n\"quoted\"", 'user: second'], 'the model reads the first turn';
 };

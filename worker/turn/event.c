@@ -61,18 +61,6 @@ static void member(out_t *o, const char *name, const char *value)
     text(o, str_of(value ? value : ""));
 }
 
-/* The same, or null for what is not there. */
-static void optional(out_t *o, const char *name, const char *value)
-{
-    if (value && value[0]) {
-        member(o, name, value);
-        return;
-    }
-    raw(o, ",\"");
-    raw(o, name);
-    raw(o, "\":null");
-}
-
 static void number(out_t *o, const char *name, int64_t value)
 {
     if (o->rc) {
@@ -140,7 +128,7 @@ int event_accepted(buf_t *b, const turn_row_t *t)
     member(&o, "conversation", t->conversation);
     number(&o, "number", t->number);
     member(&o, "input", t->input);
-    optional(&o, "client_turn_id", t->client_turn_id);
+    member(&o, "client_turn_id", t->client_turn_id);
     member(&o, "created", t->created);
     return finish(&o, before);
 }
@@ -194,9 +182,9 @@ int event_final(buf_t *b, const turn_row_t *t, int64_t n)
     member(&o, "conversation", t->conversation);
     number(&o, "number", t->number);
     message(&o, t);
-    optional(&o, "model", t->model_used);
-    optional(&o, "agent", t->agent);
-    optional(&o, "finish", t->finish);
+    member(&o, "model", t->model_used);
+    member(&o, "agent", t->agent);
+    member(&o, "finish", t->finish);
     usage(&o, t);
     number(&o, "first_token_ms", t->first_token_ms);
     number(&o, "duration_ms", t->duration_ms);
@@ -230,14 +218,10 @@ int event_turn_json(buf_t *b, const turn_row_t *t)
     member(&o, "state", turn_state_name(t->state));
     number(&o, "attempt", t->attempt);
     member(&o, "input", t->input);
-    if (t->state == TURN_COMPLETED) {
-        member(&o, "output", t->output);    /* which may well be empty */
-    } else {
-        optional(&o, "output", t->output);
-    }
-    optional(&o, "model", t->model_used && t->model_used[0] ? t->model_used : t->model);
-    optional(&o, "agent", t->agent);
-    optional(&o, "client_turn_id", t->client_turn_id);
+    member(&o, "output", t->output);
+    member(&o, "model", t->model_used && t->model_used[0] ? t->model_used : t->model);
+    member(&o, "agent", t->agent);
+    member(&o, "client_turn_id", t->client_turn_id);
     if (t->error && t->error[0]) {
         raw(&o, ",\"error\":{\"code\":");
         text(&o, str_of(t->error));
@@ -248,7 +232,7 @@ int event_turn_json(buf_t *b, const turn_row_t *t)
         raw(&o, ",\"error\":null");
     }
     usage(&o, t);
-    optional(&o, "finish", t->finish);
+    member(&o, "finish", t->finish);
     number(&o, "first_token_ms", t->first_token_ms);
     number(&o, "duration_ms", t->duration_ms);
     member(&o, "created", t->created);
