@@ -83,7 +83,7 @@ sub free_port {
     return $port;
 }
 
-# new(workers => N, nginx_workers => N, key => '$var', sndbuf => '32k', location, http, main => more configuration)
+# new(workers => N, nginx_workers => N, key => '$var', sndbuf => '32k', tls => 1, location, http, main => more configuration)
 sub new {
     my ($class, %o) = @_;
     my $self = bless { workers => 1, nginx_workers => 1, location => '', http => '', main => '', %o }, $class;
@@ -93,9 +93,18 @@ sub new {
     mkdir "$self->{dir}/$_" for qw(tmp logs);
     $self->{port} = free_port();
     $self->{h2} = free_port();
+    $self->make_cert if $self->{tls};
     $self->{module} = $ENV{SI_MODULE} // (-e "$build/ngx_si_module.so" ? "$build/ngx_si_module.so" : '');
     $self->{nginx} = $self->{module} ne '' ? 'nginx' : $ENV{SI_NGINX} || "$build/nginx";
     return $self;
+}
+
+# A port for TLS, HTTP/1.1 and HTTP/2, with a certificate of its own.
+sub make_cert {
+    my $self = shift;
+    $self->{tls_port} = free_port();
+    system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=t -keyout $self->{dir}/key.pem -out $self->{dir}/cert.pem 2>/dev/null") == 0
+        or die "openssl failed\n";
 }
 
 sub worker { my ($self, $slot, $pid) = @_; require SI::FakeWorker; return SI::FakeWorker->new(folder => "$self->{dir}/run", slot => $slot, pid => $pid || 1000 + $slot) }
@@ -106,6 +115,7 @@ sub conf {
     my $user = $> == 0 ? 'user root;' : '';
     # the kernel lets send buffers grow for seconds, which looks like progress
     my $sndbuf = $self->{sndbuf} ? " sndbuf=$self->{sndbuf}" : '';
+    my $tls = $self->{tls} ? "listen 127.0.0.1:$self->{tls_port} ssl http2$sndbuf; ssl_certificate $self->{dir}/cert.pem; ssl_certificate_key $self->{dir}/key.pem;" : '';
     my $key = $self->{key} ? " key=$self->{key}" : '';
     my $temp = join "\n    ", map { "${_}_temp_path $self->{dir}/tmp/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
     return <<"END";
@@ -128,6 +138,7 @@ http {
     server {
         listen 127.0.0.1:$self->{port}$sndbuf;
         listen 127.0.0.1:$self->{h2} http2;
+        $tls
         location = /status { si_status; }
         location / { si_pass main$key; $self->{location} }
     }
