@@ -77,7 +77,10 @@ wait_gone() {
 
 # Stops all that belongs to the state folder: the edge first, so that nobody is served by half a system.
 state_stop() {
-    local pids
+    local pids node
+    for node in "$STATE"/node-*/env; do
+        [ ! -e "$node" ] || "$ROOT/scripts/down" --state "${node%/env}"
+    done
     rm -f "$STATE/env"
     stop_one nginx TERM 15
     stop_one master TERM 15

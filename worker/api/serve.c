@@ -14,6 +14,7 @@
 #include "run/co.h"
 #include "run/loop.h"
 #include "run/master.h"
+#include "turn/bus.h"
 #include "turn/conv.h"
 #include "turn/lease.h"
 
@@ -97,6 +98,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
         si_die("redis.url is not a Redis address");
     }
     convs_init();
+    bus_init();
     if (links_init(conf->sockets, conf->calls_max, co_route)) {
         si_die("cannot listen in %s", conf->sockets);
     }

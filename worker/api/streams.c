@@ -87,7 +87,7 @@ void co_conversation_events(request_t *r)
 static bool co_live_turn(request_t *r, const turn_row_t *row, int64_t seen)
 {
     conv_t *c = co_own(r, row->conversation);
-    turn_t *t = c ? conv_turn_id(c, row->id) : NULL;
+    turn_t *t = c ? co_conv_turn(c, row->id) : NULL;
 
     if (!c) {
         return true;
@@ -177,7 +177,7 @@ static int parse_key(str_t key, char user[40], char conversation[40], char turn[
 
 static void co_resume_turn(request_t *r, conv_t *c, const char *id, int64_t seen)
 {
-    turn_t    *t = conv_turn_id(c, id);
+    turn_t    *t = co_conv_turn(c, id);
     turn_row_t row;
 
     if (t) {

@@ -4,6 +4,7 @@
 #include "base/proc.h"
 #include "base/util.h"
 #include "conf/conf.h"
+#include "turn/bus.h"
 #include "turn/reader.h"
 
 #define LOCK_MS    10000
@@ -101,7 +102,9 @@ static int co_add(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *row,
             return -1;
         }
     }
-    rc = co_store_turn_new(r->call->arena, &r->who, proc.convs->me, c->epoch, n, row, &existed);
+    /* A turn for another machine is written in its owner's name, under its fence. */
+    bool here = c->state == CONV_OPEN;
+    rc = co_store_turn_new(r->call->arena, &r->who, here ? proc.convs->me : c->leader, c->epoch, n, row, &existed);
     if (rc == SI_EEXIST) {
         co_problem(r->call, 422, "idempotency_conflict", n->client_turn_id ? "client_turn_id" : "Idempotency-Key",
                    "was used with another request");
@@ -109,17 +112,24 @@ static int co_add(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *row,
     }
     if (rc == SI_ECONFLICT) {
         conv_lose(c);
-    } else if (rc) {
+    } else if (rc && here) {
         conv_mend_later(c);         /* it may have been done all the same */
     }
-    if (rc || c->state != CONV_OPEN) {
+    if (!rc && here && c->state == CONV_OPEN && row->number > c->last_number + 1) {
+        rc = co_conv_reload(c);     /* another machine queued one before it */
+    }
+    if (rc || !conv_live(c)) {
         co_problem_rc(r->call, rc ? rc : SI_EAGAIN);
         return -1;
     }
     *t = conv_turn_id(c, row->id);
     if (!*t && row->state <= TURN_RUNNING) {
         *t = turn_new(c, row, n->idem);
-        conv_next(c);
+        if (here) {
+            conv_next(c);
+        } else {
+            follower_wake(c);
+        }
     }
     return 0;
 }
@@ -132,7 +142,7 @@ static int co_accept(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *r
         co_problem_rc(r->call, rc);
         return -1;
     }
-    rc = c->state == CONV_OPEN ? co_add(r, c, n, row, t) : (co_problem_rc(r->call, SI_EAGAIN), -1);
+    rc = conv_live(c) ? co_add(r, c, n, row, t) : (co_problem_rc(r->call, SI_EAGAIN), -1);
     conv_unlock(c);
     return rc;
 }
@@ -236,9 +246,12 @@ static int co_cut(request_t *r, const turn_row_t *row)
     if (!c) {
         return -1;
     }
-    t = conv_turn_id(c, r->id);
+    t = co_conv_turn(c, r->id);
     if (t) {
         turn_ref(t);
+        if (t->shadow) {
+            follower_wake(c);
+        }
         turn_cancel(t);
         rc = co_turn_wait(t, clock_ms() + CANCEL_MS);
         turn_unref(t);

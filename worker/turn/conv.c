@@ -7,12 +7,14 @@
 #include "conf/conf.h"
 #include "link/link.h"
 #include "store/store.h"
+#include "turn/bus.h"
 
 #define CONV_IDLE_MS     30000   /* without readers and calls it is given up after this */
 #define CONV_RECENT      2       /* finished turns kept for exact resumes */
 #define CONV_WAIT_MS     10000
 #define CLAIM_TRIES      4
 #define MEND_MS          300
+#define SHADOW_MS        1000
 
 typedef struct {
     list_t node;
@@ -62,7 +64,12 @@ static void conv_idle(ltimer_t *t)
 {
     conv_t *c = container_of(t, conv_t, idle);
 
-    if (c->refs == 0 && evlog_links(c->log) == 0 && c->state == CONV_OPEN) {
+    if (c->refs > 0 || evlog_links(c->log) > 0 || !conv_live(c)) {
+        return;
+    }
+    if (leader_busy(c)) {
+        loop_timer(t, CONV_IDLE_MS, conv_idle);
+    } else {
         c->refs++;
         co_spawn("release", co_release, c);
     }
@@ -73,7 +80,7 @@ static void conv_quiet(void *arg)
 {
     conv_t *c = arg;
 
-    if (c->refs > 0 || c->state != CONV_OPEN) {
+    if (c->refs > 0 || !conv_live(c)) {
         return;
     }
     if (proc.draining) {
@@ -111,6 +118,8 @@ static conv_t *conv_new(const char *tenant, const char *user, const char *id)
     list_init(&c->turns);
     list_init(&c->opening);
     list_init(&c->lock);
+    list_init(&c->followers);
+    wait_init(&c->snap);
     c->log = evlog_new(key, conv_quiet, c);
     c->refs = 1;
     conv_key(c->key, tenant, user, id);
@@ -139,6 +148,8 @@ static void conv_close(conv_t *c)
         hash_del(&proc.convs->table, &c->node);
     }
     loop_timer_del(&c->idle);
+    loop_timer_del(&c->renew);
+    leader_end(c);
     evlog_end(c->log, true);        /* its readers go on elsewhere */
 }
 
@@ -160,7 +171,10 @@ static void co_release(void *arg)
     conv_t  *c = arg;
     arena_t *a = arena_new(1024);
 
-    if (c->refs == 1 && c->state == CONV_OPEN && !c->current && conv_queued(c) == 0) {
+    if (c->refs == 1 && c->state == CONV_FOLLOW) {
+        follower_leave(c);
+        conv_close(c);
+    } else if (c->refs == 1 && c->state == CONV_OPEN && !c->current && conv_queued(c) == 0) {
         c->state = CONV_OPENING;
         co_store_release(a, c->id, proc.convs->me, c->epoch);
         conv_close(c);
@@ -175,7 +189,9 @@ void conv_lose(conv_t *c)
     if (c->state == CONV_LOST) {
         return;
     }
-    log_line(LOG_WARN, "conversation was taken over by another worker", "conversation", c->id, NULL);
+    if (c->state == CONV_OPEN) {
+        log_line(LOG_WARN, "conversation was taken over by another worker", "conversation", c->id, NULL);
+    }
     c->refs++;
     conv_close(c);
     list_each_safe(it, &c->turns) {
@@ -200,8 +216,11 @@ static int co_claim(conv_t *c, arena_t *a, const char **moved)
         if (rc != SI_ECONFLICT) {
             return rc;
         }
-        if (!owner || strncmp(owner, proc.node, node) != 0 || owner[node] != '/') {
-            return SI_EAGAIN;
+        if (owner && (strncmp(owner, proc.node, node) != 0 || owner[node] != '/')) {
+            return co_follow(c, owner);
+        }
+        if (!owner) {
+            continue;
         }
         if (links_alive(owner + node + 1)) {
             *moved = owner + node + 1;
@@ -219,11 +238,35 @@ static int co_load(conv_t *c, arena_t *a)
     int         rc = co_store_turns_open(a, c->tenant, c->user, c->id, &rows, &n, &c->last_number);
 
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        if (!conv_turn(c, rows[i].number)) {
+        turn_t *t = conv_turn(c, rows[i].number);
+
+        if (!t) {
             turn_new(c, &rows[i], NULL);
+        } else if (rows[i].cancel_requested) {
+            turn_cancel(t);
         }
     }
     return rc;
+}
+
+int co_conv_reload(conv_t *c)
+{
+    arena_t *a = arena_new(4096);
+    int      rc = co_load(c, a);
+
+    arena_free(a);
+    return rc;
+}
+
+void co_conv_refresh(conv_t *c)
+{
+    if (co_conv_lock(c, clock_ms() + CONV_WAIT_MS)) {
+        return;
+    }
+    if (c->state == CONV_OPEN && co_conv_reload(c) == 0) {
+        conv_next(c);
+    }
+    conv_unlock(c);
 }
 
 static int co_open_new(conv_t *c, arena_t *a, const char **moved)
@@ -231,14 +274,14 @@ static int co_open_new(conv_t *c, arena_t *a, const char **moved)
     bool masked = co_mask(true);    /* others may wait for this opening */
     int  rc = co_claim(c, a, moved);
 
-    if (rc == 0) {
+    if (rc == 0 && c->state == CONV_OPENING) {
         rc = co_load(c, a);
     }
     co_mask(masked);
-    if (rc == 0) {
+    if (rc == 0 && c->state == CONV_OPENING) {
         c->state = CONV_OPEN;
         conv_next(c);
-    } else {
+    } else if (rc || c->state != CONV_FOLLOW) {
         conv_close(c);
         snprintf(c->moved, sizeof(c->moved), "%s", rc == SI_ECONFLICT && *moved ? *moved : "");
     }
@@ -252,7 +295,7 @@ int co_conv_open(const char *tenant, const char *user, const char *id, conv_t **
         conv_t *c = conv_find(tenant, user, id);
         int     rc;
 
-        if (c && c->state == CONV_OPEN) {
+        if (c && conv_live(c)) {
             c->refs++;
             loop_timer_del(&c->idle);
             *out = c;
@@ -398,8 +441,19 @@ turn_t *conv_turn_id(conv_t *c, const char *id)
     return NULL;
 }
 
+turn_t *co_conv_turn(conv_t *c, const char *id)
+{
+    turn_t  *t = conv_turn_id(c, id);
+    uint64_t until = clock_ms() + SHADOW_MS;
+
+    while (!t && c->state == CONV_FOLLOW && clock_ms() < until && co_sleep(20, "conv:turn") == 0) {
+        t = conv_turn_id(c, id);
+    }
+    return t;
+}
+
 /* Only from the old end, so that what is in memory stays a run of consecutive turns. */
-static void forget_old(conv_t *c)
+void conv_forget_old(conv_t *c)
 {
     size_t over = 0;
 
@@ -423,7 +477,7 @@ void conv_next(conv_t *c)
     if (c->state != CONV_OPEN || c->current) {
         return;
     }
-    forget_old(c);
+    conv_forget_old(c);
     list_each(it, &c->turns) {
         turn_t *t = list_entry(it, turn_t, node);
 

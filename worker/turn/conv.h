@@ -10,7 +10,12 @@
 #include "run/loop.h"
 #include "turn/turn.h"
 
-typedef enum { CONV_OPENING, CONV_OPEN, CONV_LOST } conv_state_t;
+typedef enum {
+    CONV_OPENING,
+    CONV_OPEN,          /* owned by this worker */
+    CONV_FOLLOW,        /* owned by a worker of another machine, read here (turn/bus.h) */
+    CONV_LOST           /* out of the table; freed with its last reference */
+} conv_state_t;
 
 typedef struct conv {
     hash_node_t  node;
@@ -29,6 +34,16 @@ typedef struct conv {
     bool         doubt;         /* a turn was sent to the store and no answer came: it may be there, unknown to us */
     unsigned     refs;          /* calls and turns that use it */
     ltimer_t     idle;
+
+    list_t       followers;     /* leader.c: workers of other machines that read it */
+    buf_t        ahead;         /* events gathered for them */
+    ltimer_t     gather;
+
+    char         leader[192];   /* follower.c: who owns it, "" when we do */
+    uint64_t     seq, heard;    /* of the last message from there; clock_ms() of it */
+    bool         snapped, degraded;
+    wait_t       snap;
+    ltimer_t     renew;
 } conv_t;
 
 typedef struct convs {
@@ -44,9 +59,9 @@ typedef struct convs {
 /* Sets proc.convs. */
 void convs_init(void);
 /*
- * The conversation, owned by this worker and open, with a reference. 0; SI_ENOENT (not there, or another's);
- * SI_ECONFLICT: *moved names the instance of this machine that owns it; SI_EAGAIN: owned by another machine or
- * changing hands, try again; SI_EUNAVAIL and other results of the store.
+ * The conversation, open, with a reference: owned by this worker, or followed when a worker of another machine owns it.
+ * 0; SI_ENOENT (not there, or another's); SI_ECONFLICT: *moved names the instance of this machine that owns it;
+ * SI_EAGAIN: it is changing hands, try again; SI_EUNAVAIL and other results of the store.
  */
 int  co_conv_open(const char *tenant, const char *user, const char *id, conv_t **out, const char **moved, arena_t *a);
 void conv_unref(conv_t *c);
@@ -59,11 +74,21 @@ void conv_unlock(conv_t *c);
 int  co_conv_mend(conv_t *c);
 /* The same, as soon as the store answers, with the lock taken. */
 void conv_mend_later(conv_t *c);
+/* Looks in Postgres for turns that another machine queued, and for cancels that were asked for there. Takes the lock. */
+void co_conv_refresh(conv_t *c);
+/* The same for who holds the lock: 0 or the store's error. */
+int  co_conv_reload(conv_t *c);
+/* Open here, or followed. */
+static inline bool conv_live(const conv_t *c) { return c->state == CONV_OPEN || c->state == CONV_FOLLOW; }
+/* Lets old finished turns go. */
+void conv_forget_old(conv_t *c);
 /* Waiting turns. */
 size_t conv_queued(const conv_t *c);
 /* In memory, or NULL. */
 turn_t *conv_turn(conv_t *c, int64_t number);
 turn_t *conv_turn_id(conv_t *c, const char *id);
+/* The same for a turn that is not over: what runs on another machine is seen here a moment later. */
+turn_t *co_conv_turn(conv_t *c, const char *id);
 /* Starts the oldest queued turn if none runs; lets old finished ones go. */
 void conv_next(conv_t *c);
 /* The fence broke: another worker owns it. Everything of it is dropped. */

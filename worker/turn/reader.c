@@ -1,5 +1,7 @@
 #include "turn/reader.h"
 
+#include <stdio.h>
+
 #include "base/logger.h"
 #include "run/loop.h"
 #include "store/store.h"
@@ -112,6 +114,16 @@ static int co_send_stored(call_t *call, conv_t *c, event_pos_t *pos, int64_t bef
     return rc;
 }
 
+static event_pos_t newest(conv_t *c, event_pos_t pos)
+{
+    turn_t *t = conv_turn(c, pos.turn);
+
+    if (pos.event >= EVENT_ALL && t) {
+        pos.event = t->last;
+    }
+    return pos;
+}
+
 /* One step of catching up. 1: there may be more, 0: nothing is left at this moment, or an error. */
 static int co_catch_up(call_t *call, conv_t *c, event_pos_t *pos)
 {
@@ -141,16 +153,6 @@ static int co_catch_up(call_t *call, conv_t *c, event_pos_t *pos)
     return rc;
 }
 
-static event_pos_t newest(conv_t *c, event_pos_t pos)
-{
-    turn_t *t = conv_turn(c, pos.turn);
-
-    if (pos.event >= EVENT_ALL && t) {
-        pos.event = t->last;
-    }
-    return pos;
-}
-
 static void attach(call_t *call, evlog_t *log, event_pos_t pos)
 {
     char text[48];
@@ -160,17 +162,30 @@ static void attach(call_t *call, evlog_t *log, event_pos_t pos)
     }
 }
 
+/* An id alone: no event, but who loses the connection before the first one knows from where to resume. */
+static int co_prime(call_t *call, event_pos_t pos)
+{
+    char text[48], line[64];
+    int  n = snprintf(line, sizeof(line), "id: %s\n\n", event_pos_text(pos, text).p);
+
+    return call->resume.n ? 0 : co_call_write(call, line, (size_t) n, clock_ms() + WRITE_MS);
+}
+
 void co_reader_conv(call_t *call, conv_t *c, event_pos_t pos)
 {
-    int rc;
+    int rc = co_prime(call, newest(c, pos));
 
+    if (rc) {
+        call_abort(call);
+        return;
+    }
     while ((rc = co_catch_up(call, c, &pos)) > 0) {
-        if (c->state != CONV_OPEN) {
+        if (!conv_live(c)) {
             rc = SI_ECONFLICT;
             break;
         }
     }
-    if (rc || c->state != CONV_OPEN) {
+    if (rc || !conv_live(c)) {
         call_abort(call);
         return;
     }

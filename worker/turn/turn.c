@@ -12,6 +12,7 @@
 #include "llm/provider.h"
 #include "run/loop.h"
 #include "turn/conv.h"
+#include "turn/bus.h"
 #include "turn/history.h"
 
 #define STORE_PATIENCE_MS  600000   /* how long a finished answer waits for Postgres before the turn is left to the sweep */
@@ -64,6 +65,7 @@ static void publish(turn_t *t, str_t wire)
     evlog_publish(t->log, id, wire);
     if (t->shown && t->conv->state != CONV_LOST) {
         evlog_publish(t->conv->log, id, wire);
+        leader_publish(t->conv, wire);
     }
 }
 
@@ -318,8 +320,6 @@ static void co_finish(run_t *r, int rc)
              t->row.error[0] ? t->row.error : NULL, "detail", t->row.error[0] ? t->row.error_detail : NULL, NULL);
 }
 
-static void wake_waiters(turn_t *t, int rc);
-
 static void leave(run_t *r, int rc)
 {
     turn_t *t = r->t;
@@ -331,7 +331,7 @@ static void leave(run_t *r, int rc)
     proc.convs->running--;
     proc.convs->unfinished--;
     evlog_end(t->log, t->dropped);
-    wake_waiters(t, t->dropped ? SI_ECONFLICT : 0);
+    turn_wake_waiters(t, t->dropped ? SI_ECONFLICT : 0);
     if (c->current == t) {
         c->current = NULL;
     }
@@ -378,7 +378,8 @@ turn_t *turn_new(conv_t *conv, const turn_row_t *row, const char *idem)
     t->idem = idem ? arena_strdup(t->arena, idem) : NULL;
     t->cancel = row->cancel_requested;
     t->started = clock_ms();
-    if (row->state == TURN_RUNNING) {       /* its worker died: this is the takeover */
+    t->shadow = conv->leader[0] != '\0';
+    if (row->state == TURN_RUNNING && !t->shadow) {     /* its worker died: this is the takeover */
         t->row.attempt++;
     }
     t->row.first_token_ms = t->row.duration_ms = t->row.input_tokens = t->row.output_tokens = -1;
@@ -391,7 +392,11 @@ turn_t *turn_new(conv_t *conv, const turn_row_t *row, const char *idem)
     snprintf(key, sizeof(key), "t:%s:%s:%s", conv->user, conv->id, t->row.id);
     t->log = evlog_new(key, NULL, NULL);
     insert_by_number(conv, t);
-    proc.convs->unfinished++;
+    if (t->shadow) {
+        conv->refs++;           /* until its end; a turn of our own takes one when it starts */
+    } else {
+        proc.convs->unfinished++;
+    }
     return t;
 }
 
@@ -435,7 +440,9 @@ void turn_show(turn_t *t)
     }
     t->shown = true;
     evlog_publish(t->conv->log, id, (str_t) { t->accepted.p, t->accepted.n });
+    leader_publish(t->conv, (str_t) { t->accepted.p, t->accepted.n });
     if (t->events.n) {
+        leader_publish(t->conv, (str_t) { t->events.p, t->events.n });
         id = event_pos_text((event_pos_t) { t->row.number, t->last }, text);
         evlog_publish(t->conv->log, id, (str_t) { t->events.p, t->events.n });
     }
@@ -454,7 +461,7 @@ void turn_start(turn_t *t)
 
 void turn_cancel(turn_t *t)
 {
-    if (turn_over(t) || t->cancel) {
+    if (turn_over(t) || t->cancel || t->shadow) {
         return;
     }
     t->cancel = true;
@@ -475,9 +482,13 @@ void turn_drop(turn_t *t)
         co_cancel(t->co);
         return;             /* leave() does the rest */
     }
-    proc.convs->unfinished--;
     evlog_end(t->log, true);
-    wake_waiters(t, SI_ECONFLICT);
+    turn_wake_waiters(t, SI_ECONFLICT);
+    if (t->shadow) {
+        conv_unref(t->conv);
+    } else {
+        proc.convs->unfinished--;
+    }
 }
 
 typedef struct {
@@ -485,7 +496,7 @@ typedef struct {
     wait_t wait;
 } turn_waiter_t;
 
-static void wake_waiters(turn_t *t, int rc)
+void turn_wake_waiters(turn_t *t, int rc)
 {
     list_each_safe(it, &t->waiters) {
         turn_waiter_t *w = list_entry(it, turn_waiter_t, node);

@@ -90,6 +90,16 @@ sub start {
     return $self;
 }
 
+# One more node on the same Postgres and Redis: an object like the first one, stopped before it.
+sub node {
+    my ($first, $n, %o) = @_;
+    my $self = bless { %$first, %o, node => $n, dir => "$first->{dir}/node-$n", base => $first->{dir}, port => free_port(), up => 0 }, ref $first;
+    $self->{allow} = [@{ $first->{allow} }];
+    unshift @running, $self;
+    $self->up;
+    return $self;
+}
+
 sub overlay {
     my $self = shift;
     my $text = $self->{model} ? $self->{model}->config : '';
@@ -107,12 +117,12 @@ sub up {
         SI_WORKER_PRELOAD => $self->{worker_preload} || '', SI_EDGE_PRELOAD => $self->{edge_preload} || '',
         %{ $self->{env} || {} });
     if (length $overlay) {
-        $env{SI_CONFIG} = "$self->{dir}/overlay.yaml";
+        $env{SI_CONFIG} = ($self->{base} || $self->{dir}) . ($self->{node} ? "/overlay-$self->{node}.yaml" : '/overlay.yaml');
         open my $fh, '>:raw', $env{SI_CONFIG} or die "$env{SI_CONFIG}: $!";
         print $fh $overlay;
         close $fh;
     }
-    my ($rc, $out) = run({ env => \%env }, "$root/scripts/up", '--state', $self->{dir}, '--port', $self->{port},
+    my ($rc, $out) = run({ env => \%env }, "$root/scripts/up", '--state', $self->{base} || $self->{dir}, $self->{node} ? ('--node', $self->{node}) : (), '--port', $self->{port},
         '--workers', $self->{workers} || 1, '--nginx-workers', $self->{nginx_workers} || 1, '--detach');
     if ($rc != 0) {
         Test::More::diag($out);

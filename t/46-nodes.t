@@ -1,0 +1,103 @@
+# Two nodes, each nginx and a pool of its own, on one Postgres and one Redis.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use Test::More;
+use SI::Model;
+use SI::Test;
+
+my $model = SI::Model->start;
+my $a = SI::Test->start(workers => 1, nginx_workers => 1, model => $model, config => "lease: 3s\n");
+my $b = $a->node(2);
+
+sub conversation { $a->json(POST => '/v1/conversations', {})->{json}{id} }
+sub story { join "\n", map { $_->{raw} } $_[0]->seen }
+
+# --- a turn that runs on one node is read live on the other ---
+
+my $c = conversation();
+$model->next(kind => 'step');
+my $sender = $a->stream(POST => "/v1/conversations/$c/turns", { input => 'Who reads this?' });
+$sender->wait_event('turn.started');
+$model->wait_request(1);
+$model->go(1, 'first ');
+$sender->wait_event('delta');
+my $there = $b->stream(GET => "/v1/conversations/$c/events");
+is $there->wait_event('delta')->{data}{text}, 'first ', 'the other node has the turn from its beginning';
+$model->go(1, 'second ');
+is $there->wait_event('delta')->{data}{text}, 'second ', 'and what comes, while it comes';
+my $turn = $sender->{seen}[0]{data}{turn};
+my $alone = $b->stream(GET => "/v1/turns/$turn/events");
+$alone->wait_event('delta');
+$model->go(1, 'third');
+$model->finish(1);
+$_->wait_event('turn.completed') for $sender, $there, $alone;
+is story($there), story($sender), 'the same bytes on both nodes';
+is story($alone), story($sender), 'also for a reader of the turn alone';
+$alone->until_end;
+ok $alone->complete, 'whose stream ends';
+
+# --- a turn that is sent to the other node ---
+
+$model->next(kind => 'tokens', tokens => ['over ', 'there']);
+my $remote = $b->stream(POST => "/v1/conversations/$c/turns", { input => 'From the other side.' });
+my $done = $remote->wait_event('turn.completed');
+is $done->{data}{message}{content}, 'over there', 'a turn sent to the other node is answered';
+is $done->{data}{number}, 2, 'in the order of the conversation';
+is $there->wait_event('turn.completed')->{id}, $done->{id}, 'its readers see it';
+my $json = $b->json(POST => "/v1/conversations/$c/turns", { input => 'As JSON.', client_turn_id => 'once' });
+is $json->{status}, 200, 'as JSON too';
+is $json->{json}{state}, 'completed', 'when it is complete';
+is $a->json(POST => "/v1/conversations/$c/turns", { input => 'As JSON.', client_turn_id => 'once' })->{json}{id}, $json->{json}{id},
+    'a retry at the first node is the same turn';
+
+# --- cancel from the other node; a queue from both ---
+
+$model->next(kind => 'step');
+my $before = $model->count;
+$sender = $a->stream(POST => "/v1/conversations/$c/turns", { input => 'Long.' });
+$turn = $sender->wait_event('turn.started')->{data}{turn};
+$model->wait_request($before + 1);
+$model->go($before + 1, 'half');
+$sender->wait_event('delta');
+my $queued = $b->stream(POST => "/v1/conversations/$c/turns", { input => 'Queued there.' });
+is $queued->wait_event('turn.accepted')->{data}{number}, 5, 'a turn is queued on the other node';
+my $q2 = $a->stream(POST => "/v1/conversations/$c/turns", { input => 'Queued here.' });
+is $q2->wait_event('turn.accepted')->{data}{number}, 6, 'and one on this node';
+is $b->json(POST => "/v1/turns/$turn/cancel")->{json}{state}, 'cancelled', 'a cancel on the other node reaches the turn';
+is $sender->wait_event('turn.cancelled')->{data}{message}{content}, 'half', 'its reader here is told';
+$model->wait_closed($before + 1);
+$_->wait_event('turn.completed') for $queued, $q2;
+pass 'the queued ones of both nodes are answered';
+$there->wait_event('turn.completed') for 1 .. 3;
+my @ids = map { [split /\./, $_->{id}] } $there->seen;
+is scalar(grep { $ids[$_ - 1][0] > $ids[$_][0] || ($ids[$_ - 1][0] == $ids[$_][0] && $ids[$_ - 1][1] >= $ids[$_][1]) } 1 .. $#ids), 0,
+    'ids only grew at the reader of the other node';
+
+# --- a client that is bounced between the nodes resumes ---
+
+my $last = ($there->seen)[5]{id};
+my $bounced = $b->stream(GET => "/v1/conversations/$c/events", undef, { 'Last-Event-ID' => $last });
+$bounced->wait_event('turn.completed') for 1 .. 4;
+is( (grep { $_->{event} eq 'turn.completed' } $bounced->seen)[0]{id}, $done->{id}, 'a resume at the other node');
+
+# --- a node dies in the middle of a turn ---
+
+$model->next(kind => 'step');
+$before = $model->count;
+$sender = $a->stream(POST => "/v1/conversations/$c/turns", { input => 'The node dies.' });
+$turn = $sender->wait_event('turn.started')->{data}{turn};
+$model->wait_request($before + 1);
+$model->go($before + 1, 'lost');
+$there->wait_event('turn.started');
+$there->wait_event('delta');
+$model->next(kind => 'tokens', tokens => ['saved']);
+$a->allow(qr/exited on signal 9/);
+kill KILL => $a->master_pid, $a->nginx_pid, $a->worker_pids, $a->nginx_pids(1);
+is $there->wait_event('turn.restarted', 60)->{data}{turn}, $turn, 'the other node takes the turn over, on the same connection';
+is $there->wait_event('turn.completed', 60)->{data}{message}{content}, 'saved', 'and answers it';
+is $b->json(GET => "/v1/turns/$turn")->{json}{output}, 'saved', 'it is stored';
+is $b->stream(POST => "/v1/conversations/$c/turns", { input => 'Go on.' })->wait_event('turn.completed')->{data}{number}, 8, 'and all goes on there';
+
+done_testing;

@@ -1,0 +1,76 @@
+#include "turn/bus.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/logger.h"
+#include "base/proc.h"
+#include "io/redis.h"
+
+#define HEAD_MAX  512
+
+static void channel_of(char out[BUS_NAME_MAX + 8], const char *name)
+{
+    snprintf(out, BUS_NAME_MAX + 8, "si:w:%s", name);
+}
+
+int bus_send(const char *to, const char *type, const conv_t *c, uint64_t a, uint64_t b, str_t body)
+{
+    char  channel[BUS_NAME_MAX + 8], head[HEAD_MAX];
+    buf_t text;
+    int   n, rc;
+
+    channel_of(channel, to);
+    n = snprintf(head, sizeof(head), "%s %s %s %s %s %" PRIu64 " %" PRIu64 "\n", type, c->tenant, c->user, c->id,
+                 proc.convs->me, a, b);
+    buf_init(&text, HEAD_MAX + body.n);
+    buf_append(&text, head, (size_t) n);
+    buf_append(&text, body.p, body.n);
+    str_t args[] = { STR("PUBLISH"), str_of(channel), { text.p, text.n } };
+    rc = redis_send(SI_COUNT(args), args);
+    buf_free(&text);
+    return rc;
+}
+
+static bool parse(str_t text, bus_msg_t *m)
+{
+    const char *end = text.n ? memchr(text.p, '\n', text.n) : NULL;
+    char        head[HEAD_MAX];
+    size_t      n = end ? (size_t) (end - text.p) : 0;
+
+    if (!end || n >= sizeof(head)) {
+        return false;
+    }
+    memcpy(head, text.p, n);
+    head[n] = '\0';
+    m->body = (str_t) { end + 1, text.n - n - 1 };
+    return sscanf(head, "%7[a-z] %36[0-9a-f-] %36[0-9a-f-] %36[0-9a-f-] %191s %" SCNu64 " %" SCNu64, m->type, m->tenant,
+                  m->user, m->conversation, m->from, &m->a, &m->b) == 7;
+}
+
+static void got(str_t channel, str_t text, void *arg)
+{
+    bus_msg_t m;
+
+    (void) channel;
+    (void) arg;
+    if (!parse(text, &m)) {
+        log_line(LOG_WARN, "a message on the bus was not understood", NULL);
+        return;
+    }
+    if (strcmp(m.type, "follow") == 0 || strcmp(m.type, "renew") == 0 || strcmp(m.type, "wake") == 0
+        || strcmp(m.type, "leave") == 0)
+    {
+        leader_got(&m);
+    } else {
+        follower_got(&m);
+    }
+}
+
+void bus_init(void)
+{
+    char channel[BUS_NAME_MAX + 8];
+
+    channel_of(channel, proc.convs->me);
+    redis_subscribe(channel, got, NULL);
+}

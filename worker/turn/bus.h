@@ -1,0 +1,56 @@
+/*
+ * Messages between workers of different machines, over Redis pub/sub: a worker listens on "si:w:<its name>". They are
+ * delivered at most once, so whoever sends a sequence numbers it, and whoever misses a number starts again.
+ *
+ * A conversation has one owner, its leader; a worker of another machine with readers follows it:
+ *
+ *   follower                      leader
+ *   follow                  ->                       may open the conversation for that
+ *                           <-    snap epoch, last   turns up to `last` are in Postgres
+ *                           <-    ev epoch, seq      whole events; first those of the running turn, then what comes
+ *   renew seq (every 3 s)   ->
+ *                           <-    ok epoch, seq      nothing was lost, or the follower would see another seq
+ *   wake                    ->                       look in Postgres: a turn was queued, or a cancel asked for
+ *   leave                   ->
+ *                           <-    gone               not the leader (any more): open it anew
+ */
+#ifndef SI_BUS_H
+#define SI_BUS_H
+
+#include "turn/conv.h"
+
+#define BUS_NAME_MAX  192
+
+typedef struct {
+    char     type[8], tenant[UUID_LEN + 1], user[UUID_LEN + 1], conversation[UUID_LEN + 1];
+    char     from[BUS_NAME_MAX];
+    uint64_t a, b;
+    str_t    body;              /* lives while the message is handled */
+} bus_msg_t;
+
+/* Listens. After redis_init() and convs_init(). */
+void bus_init(void);
+/* 0, or SI_EUNAVAIL without Redis. */
+int  bus_send(const char *to, const char *type, const conv_t *c, uint64_t a, uint64_t b, str_t body);
+
+/* --- leader.c: the owner's side --- */
+
+void leader_got(const bus_msg_t *m);
+/* Events that the conversation's log shows: for followers, gathered for 20 ms. Costs nothing without followers. */
+void leader_publish(conv_t *c, str_t wire);
+/* True while somebody follows. */
+bool leader_busy(conv_t *c);
+/* Tells all followers that it is over here. */
+void leader_end(conv_t *c);
+
+/* --- follower.c --- */
+
+void follower_got(const bus_msg_t *m);
+/* Follows `leader`: 0 with the conversation in state CONV_FOLLOW, or SI_EAGAIN (no Redis, or no answer), SI_ECANCELED. */
+int  co_follow(conv_t *c, const char *leader);
+/* Says so to the leader; the conversation is closed by the caller. */
+void follower_leave(conv_t *c);
+/* Tells the leader that Postgres has something new for this conversation. */
+void follower_wake(conv_t *c);
+
+#endif
