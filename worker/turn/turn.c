@@ -26,6 +26,7 @@ typedef struct {
     const conf_model_t *model;
     llm_request_t       request;
     llm_error_t         error;
+    uint64_t            deadline;       /* clock_ms() */
 } run_t;
 
 static int  co_begin(run_t *r);
@@ -45,7 +46,8 @@ static void co_turn_run(void *arg)
 
     log_line(LOG_DEBUG, "turn starts", "turn", t->row.id, "conversation", t->row.conversation, NULL);
     co_label(t->row.id);
-    co_deadline(clock_ms() + proc.conf->turn_deadline);
+    r.deadline = clock_ms() + proc.conf->turn_deadline;
+    co_deadline(r.deadline);
 
     rc = choose(&r);                    /* agent -> model -> provider */
     rc = rc ? rc : co_begin(&r);        /* state running, under our fence */
@@ -179,7 +181,7 @@ static int co_recall(run_t *r)
     }
     r->request = (llm_request_t) {
         .model = r->model, .messages = h.messages, .nmessages = h.n, .related = h.related_messages,
-        .nrelated = h.nrelated, .answer_max = proc.conf->answer_max, .deadline = clock_ms() + proc.conf->turn_deadline,
+        .nrelated = h.nrelated, .answer_max = proc.conf->answer_max, .deadline = r->deadline,
     };
     return rc;
 }
@@ -242,9 +244,10 @@ static void conclude(run_t *r, int rc)
     row->output = arena_dup(t->arena, t->answer.p ? t->answer.p : "", t->answer.n);
     buf_free(&t->answer);
     if (row->state == TURN_FAILED) {
-        if (!r->error.code[0]) {
-            fail(r, rc == SI_ETIMEDOUT ? "turn_timeout" : "internal",
-                 rc == SI_ETIMEDOUT ? "the turn took longer than turn.deadline allows" : si_strerror(rc), true);
+        if (rc == SI_ETIMEDOUT && (!r->error.code[0] || clock_ms() >= r->deadline)) {
+            fail(r, "turn_timeout", "the turn took longer than turn.deadline allows", true);
+        } else if (!r->error.code[0]) {
+            fail(r, "internal", si_strerror(rc), true);
         }
         row->error = arena_strdup(t->arena, r->error.code);
         row->error_detail = arena_strdup(t->arena, r->error.detail);
