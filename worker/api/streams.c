@@ -92,7 +92,7 @@ static bool co_live_turn(request_t *r, const turn_row_t *row, int64_t seen)
     if (!c) {
         return true;
     }
-    if (t && seen > t->last) {
+    if (t && reader_turn_future(t, seen)) {
         co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
     } else if (t) {
         turn_ref(t);

@@ -214,9 +214,15 @@ void co_reader_row(call_t *call, const turn_row_t *row, int64_t seen)
     }
 }
 
+/* A turn that was taken over and has not begun again yet: readers have ids of the attempts before. */
+bool reader_turn_future(const turn_t *t, int64_t seen)
+{
+    return seen > SI_MAX(t->last, event_first(t->row.attempt) - 1);
+}
+
 bool reader_future(conv_t *c, event_pos_t pos)
 {
     turn_t *t = conv_turn(c, pos.turn);
 
-    return pos.turn > c->last_number || (t && (pos.event > t->last || !t->shown));
+    return pos.turn > c->last_number || (t && (reader_turn_future(t, pos.event) || !t->shown));
 }

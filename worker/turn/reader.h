@@ -18,5 +18,7 @@ void co_reader_turn(call_t *call, turn_t *t, int64_t seen);
 void co_reader_row(call_t *call, const turn_row_t *row, int64_t seen);
 /* True when an id cannot be one that was given out yet, as far as memory knows. */
 bool reader_future(conv_t *c, event_pos_t pos);
+/* The same for an event number of one turn. */
+bool reader_turn_future(const turn_t *t, int64_t seen);
 
 #endif

@@ -82,12 +82,17 @@ static int emitted(turn_t *t, size_t before, int rc)
     return 0;
 }
 
-static int64_t next_event(turn_t *t)
+/* The number of the event that comes next. */
+static int64_t event_to_come(const turn_t *t)
 {
     int64_t first = event_first(t->row.attempt);
 
-    t->last = t->last < first ? first : t->last + 1;
-    return t->last;
+    return t->last < first ? first : t->last + 1;
+}
+
+static int64_t next_event(turn_t *t)
+{
+    return t->last = event_to_come(t);
 }
 
 static int emit_text(turn_t *t, const char *type, str_t text)
@@ -232,13 +237,14 @@ static int co_answer(run_t *r)
 
 /* --- the end --- */
 
-/* The final row from how the run ended. */
-static void conclude(run_t *r, int rc)
+/* The final row from how the run ended. t->row is to stay as it is until the end is stored. */
+static void conclude(run_t *r, int rc, turn_row_t *row)
 {
     turn_t     *t = r->t;
-    turn_row_t *row = &t->row;
     char        id[UUID_LEN + 1];
 
+    *row = t->row;
+    row->last_event = event_to_come(t);
     row->state = rc == 0 ? TURN_COMPLETED : rc == SI_ECANCELED && t->cancel ? TURN_CANCELLED : TURN_FAILED;
     row->duration_ms = (int64_t) (clock_ms() - t->started);
     row->output = arena_dup(t->arena, t->answer.p ? t->answer.p : "", t->answer.n);
@@ -265,7 +271,7 @@ static void conclude(run_t *r, int rc)
 }
 
 /* Keeps trying while Postgres is away: the answer is there, and its readers have it. */
-static int co_write_end(run_t *r)
+static int co_write_end(run_t *r, const turn_row_t *end)
 {
     turn_t  *t = r->t;
     uint64_t until = clock_ms() + STORE_PATIENCE_MS, pause = 100;
@@ -274,7 +280,7 @@ static int co_write_end(run_t *r)
     for (;;) {
         uint64_t epoch = t->conv->epoch;
 
-        rc = co_store_turn_end(r->arena, t->conv->tenant, t->conv->user, proc.convs->me, epoch, &t->row);
+        rc = co_store_turn_end(r->arena, t->conv->tenant, t->conv->user, proc.convs->me, epoch, end);
         if (rc == SI_ECONFLICT && epoch != t->conv->epoch && !t->dropped) {
             continue;               /* we took a new fence meanwhile */
         }
@@ -299,8 +305,9 @@ static void abandon(run_t *r, int rc)
 
 static void co_finish(run_t *r, int rc)
 {
-    turn_t *t = r->t;
-    size_t  before;
+    turn_t    *t = r->t;
+    turn_row_t end;
+    size_t     before;
 
     co_mask(true);
     co_deadline(0);
@@ -308,17 +315,17 @@ static void co_finish(run_t *r, int rc)
         abandon(r, rc);
         return;
     }
-    conclude(r, rc);
-    t->events.max += 8 * proc.conf->answer_max;     /* the last event always fits */
-    before = t->events.n;
-    t->row.last_event = next_event(t);
-    rc = event_final(&t->events, &t->row, t->row.last_event);
-    int stored = co_write_end(r);
-    if (stored) {
-        abandon(r, stored);
+    conclude(r, rc, &end);
+    rc = co_write_end(r, &end);
+    if (rc) {
+        abandon(r, rc);
         return;
     }
-    emitted(t, before, rc);
+    /* Not before: a reader that joins while the store works must not find the end here already, and again in the log. */
+    t->row = end;
+    t->events.max += 8 * proc.conf->answer_max;     /* the last event always fits */
+    before = t->events.n;
+    emitted(t, before, event_final(&t->events, &t->row, next_event(t)));
     log_line(LOG_INFO, "turn ends", "turn", t->row.id, "state", turn_state_name(t->row.state), "error",
              t->row.error[0] ? t->row.error : NULL, "detail", t->row.error[0] ? t->row.error_detail : NULL, NULL);
 }
