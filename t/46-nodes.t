@@ -82,6 +82,23 @@ my $bounced = $b->stream(GET => "/v1/conversations/$c/events", undef, { 'Last-Ev
 $bounced->wait_event('turn.completed') for 1 .. 4;
 is( (grep { $_->{event} eq 'turn.completed' } $bounced->seen)[0]{id}, $done->{id}, 'a resume at the other node');
 
+# --- Redis goes and comes back ---
+
+$model->next(kind => 'step');
+$before = $model->count;
+$sender = $a->stream(POST => "/v1/conversations/$c/turns", { input => 'Without a bus.' });
+$sender->wait_event('turn.started');
+$model->wait_request($before + 1);
+$there->wait_event('turn.started');
+$a->kill_redis;
+is $there->wait_event('stream.degraded')->{data}{reason}, 'redis', 'without Redis the other node tells its readers';
+$model->go($before + 1, 'said meanwhile');
+is $sender->wait_event('delta')->{data}{text}, 'said meanwhile', 'and the owner goes on';
+$model->finish($before + 1);
+$sender->wait_event('turn.completed');
+$a->start_redis;
+is $there->wait_event('turn.completed', 60)->{id}, ($sender->seen)[-1]{id}, 'when it is back they catch up';
+
 # --- a node dies in the middle of a turn ---
 
 $model->next(kind => 'step');
@@ -98,6 +115,6 @@ kill KILL => $a->master_pid, $a->nginx_pid, $a->worker_pids, $a->nginx_pids(1);
 is $there->wait_event('turn.restarted', 60)->{data}{turn}, $turn, 'the other node takes the turn over, on the same connection';
 is $there->wait_event('turn.completed', 60)->{data}{message}{content}, 'saved', 'and answers it';
 is $b->json(GET => "/v1/turns/$turn")->{json}{output}, 'saved', 'it is stored';
-is $b->stream(POST => "/v1/conversations/$c/turns", { input => 'Go on.' })->wait_event('turn.completed')->{data}{number}, 8, 'and all goes on there';
+is $b->stream(POST => "/v1/conversations/$c/turns", { input => 'Go on.' })->wait_event('turn.completed')->{data}{number}, 9, 'and all goes on there';
 
 done_testing;

@@ -247,6 +247,25 @@ sub kill9 {
     poll_until { !alive($pid) } $TIMEOUT, "the end of process $pid";
 }
 
+# Kills Redis; starts the same command again, as the same user, and waits until it answers.
+sub kill_redis {
+    my $self = shift;
+    my $pid = (slurp("$self->{dir}/run/redis.pid") =~ /^(\d+)/)[0] or die "no Redis runs in $self->{dir}\n";
+    # A server rewrites its title: the arguments are those of scripts/up.
+    $self->{redis} = [map { (slurp("/proc/$pid/status") =~ /^$_:\s+(\d+)/m)[0] } qw(Uid Gid)];
+    $self->kill9($pid);
+}
+
+sub start_redis {
+    my $self = shift;
+    my ($uid, $gid) = @{ $self->{redis} };
+    my $dir = $self->{dir};
+    my @as = $> == 0 ? ('setpriv', "--reuid=$uid", "--regid=$gid", '--clear-groups', '--') : ();
+    run({ dir => "$dir/redis" }, @as, 'sh', '-c', 'setsid "$@" >/dev/null 2>&1 </dev/null &', 'sh', 'redis-server', '--port', 0, '--unixsocket', "$dir/run/redis.sock",
+        '--unixsocketperm', 700, '--dir', "$dir/redis", '--save', '', '--appendonly', 'no', '--daemonize', 'no', '--pidfile', "$dir/run/redis.pid");
+    poll_until { $self->redis('PING') eq 'PONG' } $TIMEOUT, 'Redis';
+}
+
 # Reloads nginx and waits until new workers serve; returns the pids of the old ones.
 sub reload_nginx {
     my $self = shift;
