@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # scripts/sources.pl CHECK...: what scripts/check measures in the sources themselves. Prints offenders as file:line: text and
-# exits 1 when there are any. Checks: sizes layers banned co docs-directives docs-keys docs-routes
+# exits 1 when there are any. Checks: sizes layers banned co docs-directives docs-keys docs-routes docs-events
 use strict;
 use warnings;
 use File::Find ();
@@ -230,8 +230,29 @@ sub check_docs_routes {
     bad($c, 1, 'no route found: is the table where this script looks?') unless %have;
 }
 
+# Types of events: string literals like "turn.completed" in the turn layer, against README.md and conf/openapi.yaml.
+sub check_docs_events {
+    my ($readme, $yaml) = (readme(), slurp('conf/openapi.yaml'));
+    my (%have, %told);
+    for my $f (glob 'worker/turn/*.c') {
+        my $text = slurp($f);
+        $have{$1} = $f while $text =~ /"((?:turn|stream)\.[a-z]+|delta|reasoning)"/g;
+        $have{$1} = $f while $text =~ /event: ((?:turn|stream)\.[a-z]+)/g;
+    }
+    # Keys of the configuration that stand in messages look alike.
+    delete @have{qw(turn.deadline turn.attempts)};
+    $told{$1} = 1 while $yaml =~ /^\s+const: ((?:turn|stream)\.[a-z]+|delta|reasoning)\s*$/mg;
+    for (sort keys %have) {
+        bad($have{$_}, 1, "the event $_ is not in README.md") unless $readme =~ /`\Q$_\E`/;
+        bad($have{$_}, 1, "the event $_ is not in conf/openapi.yaml") unless $told{$_};
+    }
+    for (sort keys %told) { bad('conf/openapi.yaml', 1, "the worker has no event $_") unless $have{$_} }
+    bad('worker/turn', 1, 'no event found: are they where this script looks?') unless %have;
+}
+
 my %checks = (sizes => \&check_sizes, layers => \&check_layers, banned => \&check_banned, co => \&check_co,
-    'docs-directives' => \&check_docs_directives, 'docs-keys' => \&check_docs_keys, 'docs-routes' => \&check_docs_routes);
+    'docs-directives' => \&check_docs_directives, 'docs-keys' => \&check_docs_keys, 'docs-routes' => \&check_docs_routes,
+    'docs-events' => \&check_docs_events);
 for my $name (@ARGV) { ($checks{$name} or die "sources.pl: no check $name\n")->() }
 print "$_\n" for @notes, @bad;
 exit(@bad ? 1 : 0);

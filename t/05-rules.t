@@ -57,6 +57,11 @@ my $keys = "    { \"log.level\", KEY_LEVEL, },\n    { \"models.*.provider\", KEY
 finds 'docs-keys', qr{^worker/conf/keys\.c:2: the key models\.\*\.provider is not in conf/si\.yaml}, 'a key without example', 'worker/conf/keys.c' => $keys, 'conf/si.yaml' => "log:\n  level: info\n", 'README.md' => "`log.level` `models.NAME.provider`\n";
 passes 'docs-keys', 'all there, one in a comment', 'worker/conf/keys.c' => $keys, 'conf/si.yaml' => "log:\n  level: info\nmodels:\n  x:\n    # provider: offline\n", 'README.md' => "`log.level` `models.NAME.provider`\n";
 
+my $event = "    begin(b, \"turn.completed\");\n";
+finds 'docs-events', qr{^worker/turn/a\.c:1: the event turn\.completed is not in conf/openapi\.yaml}, 'an event that nobody describes', 'worker/turn/a.c' => $event, 'README.md' => "`turn.completed`\n", 'conf/openapi.yaml' => "x: 1\n";
+finds 'docs-events', qr{the worker has no event turn\.gone}, 'and one that nobody sends', 'worker/turn/a.c' => $event, 'README.md' => "`turn.completed`\n", 'conf/openapi.yaml' => "  const: turn.completed\n  const: turn.gone\n";
+passes 'docs-events', 'both agree', 'worker/turn/a.c' => $event, 'README.md' => "`turn.completed`\n", 'conf/openapi.yaml' => "    const: turn.completed\n";
+
 my $routes = "    { \"GET\",  \"/v1/turns/{id}\", co_turn_get, false },\n";
 finds 'docs-routes', qr{^conf/openapi\.yaml:6: POST /v1/turns/\{id\} is not in}, 'a route that does not exist', 'worker/api/routes.c' => $routes, 'conf/openapi.yaml' => "paths:\n  /v1/turns/{id}:\n    get:\n      x: y\n      post: z\n    post:\n      x: y\n";
 finds 'docs-routes', qr{^worker/api/routes\.c:1: GET /v1/turns/\{id\} is not in}, 'a route nobody described', 'worker/api/routes.c' => $routes, 'conf/openapi.yaml' => "paths:\n";

@@ -119,8 +119,11 @@ export interface TurnCancelled extends EventBase<'turn.cancelled'>, TurnEnd {
 }
 
 /** A server newer than this file may send other types too: ignore what you do not know. */
+/** Of the stream and no turn, without an id: the machine that owns the conversation cannot be heard for now. */
+export interface StreamDegraded { type: 'stream.degraded'; reason: string; id?: undefined; turn?: undefined }
 export type TurnEvent =
-    | TurnAccepted | TurnStarted | Delta | Reasoning | TurnRestarted | TurnCompleted | TurnFailed | TurnCancelled;
+    | TurnAccepted | TurnStarted | Delta | Reasoning | TurnRestarted | TurnCompleted | TurnFailed | TurnCancelled
+    | StreamDegraded;
 
 /** A refused or failed request. */
 export class SiError extends Error {
