@@ -164,7 +164,7 @@ subtest 'what really comes' => sub {
     my @replay;
     do { push @replay, $replay->next_event } until $replay[-1]{event} eq 'turn.completed' && $replay[-1]{data}{turn} eq $t->{id};
     $event->(@replay);
-    is_deeply [grep { !$seen{$_} } sort keys %$mapping], ['turn.restarted'], 'every kind of event was seen, but for the takeover';
+    is_deeply [grep { !$seen{$_} } sort keys %$mapping], ['stream.degraded', 'turn.restarted'], 'every kind of event was seen, but for those of outages';
 
     fits(Ready => JSON::PP->new->decode($si->http(GET => '/readyz')->{body}), '/readyz');
     for (['POST', "/v1/conversations/$c->{id}/turns", '{}'], ['POST', '/v1/conversations', '{'], ['GET', '/v1/nothing'], ['GET', '/nothing'], ['PUT', '/v1/conversations', '{}'],
