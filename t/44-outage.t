@@ -81,6 +81,33 @@ while (my $e = $all->next_event) {
 is "@accepted", join(' ', 1 .. $last), 'and a replay has every turn of the store';
 $all->close;
 
+# --- who joins while the end of a turn is being stored does not see it early, nor twice ---
+
+$model->next(kind => 'step');
+$before = $model->count;
+$s = $si->stream(POST => "/v1/conversations/$c/turns", { input => 'Hold the end.' });
+$turn = $s->wait_event('turn.started')->{data}{turn};
+$model->wait_request($before + 1);
+open $psql, '|-', 'psql', '-X', '-q', '-d', $si->{env_file}{SI_ADMIN_DATABASE_URL}, '-o', '/dev/null' or die "psql: $!";
+$psql->autoflush(1);
+print $psql "begin; select 1 from claim where conversation_id = '$c' for update;\n";
+poll_until { $si->pg("select 1 from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'claim' and mode = 'RowShareLock' and granted") } 30, 'the lock';
+$model->go($before + 1, 'held');
+$model->finish($before + 1);
+$s->wait_event('delta');
+poll_until { $si->pg("select 1 from pg_stat_activity where usename = 'si_worker' and wait_event_type = 'Lock'") } 30, 'the end to wait';
+my $joined = $si->stream(GET => "/v1/conversations/$c/events");
+$joined->wait_event('delta');
+is scalar(grep { $_->{event} eq 'turn.completed' } map { $_->events, $_->seen } $s, $joined), 0, 'an end that is not stored is not seen';
+print $psql "commit;\n";
+close $psql;
+is $_->wait_event('turn.completed', 60)->{data}{turn}, $turn, 'it comes when it is stored' for $s, $joined;
+is $si->stream(POST => "/v1/conversations/$c/turns", { input => 'The next.' })->wait_event('turn.completed')->{data}{number}, $last + 2, 'the next turn';
+while ($joined->wait_event('turn.completed')->{data}{number} != $last + 2) { }
+is scalar(grep { $_->{event} eq 'turn.completed' && $_->{data}{turn} eq $turn } $joined->seen), 1, 'once';
+$joined->close;
+$last += 2;
+
 # --- Redis goes ---
 
 my ($redis) = grep { slurp("/proc/$_/cmdline") =~ /redis-server/ && (readlink("/proc/$_/cwd") || '') =~ /^\Q$si->{dir}\E/ } map { m{(\d+)} } glob '/proc/[0-9]*';

@@ -11,7 +11,7 @@ package SI::Model;
 #   $model->request($n)->{json}{messages};
 #   my $at = $model->wait_closed($n);                   # when the peer closed it, in ms of the monotonic clock
 #
-# Kinds: tokens (tokens => count or list, delay_ms, first_ms, finish_reason), step, hang (nothing is ever answered), status
+# Kinds: tokens (tokens => count or list, unique => 1 for other ones in each answer, delay_ms, first_ms, finish_reason), step, hang (nothing is ever answered), status
 # (status, body, headers), cut (after => n tokens, then the connection breaks; rst => 1 with a reset), malformed (after => n
 # tokens, then bytes => that are no event), stall (after => n tokens, then silence), raw (bytes => the whole answer).
 
@@ -281,7 +281,8 @@ sub begin {
         return $self->send($q->{conn}, $how->{bytes});
     }
     $how->{tokens} = 5 unless defined $how->{tokens};
-    $how->{tokens} = [map { "t$_ " } 1 .. $how->{tokens}] unless ref $how->{tokens};
+    my $mark = $how->{unique} ? "$q->{n}-" : '';
+    $how->{tokens} = [map { "t$mark$_ " } 1 .. $how->{tokens}] unless ref $how->{tokens};
     $how->{tokens} = [] if $kind eq 'step';
     $q->{stream} = $q->{json} && $q->{json}{stream};
     $q->{text} = '';

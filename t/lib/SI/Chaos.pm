@@ -1,0 +1,602 @@
+package SI::Chaos;
+
+# Senders and readers at work on one Si while its processes are killed at random, and what must be true all the same.
+#
+#   my $chaos = SI::Chaos->new(si => $si, kills => 25, seed => 7);      # of an SI::Test
+#   $chaos->run or diag $chaos->report;
+#   is_deeply [$chaos->wrong('order')], [], 'ids only grow';
+#
+# One process and one select loop. A sender posts turns, each with its own client_turn_id, and goes on with the same one
+# until it has the answer. A reader follows a conversation as EventSource does: whenever its stream ends or breaks it
+# returns with Last-Event-ID. The killer ends, or reloads, one thing after the other. Each event is checked when it is
+# read (SI::Chaos::View), by all that was seen before; the store is compared at the end.
+#
+# What is wrong has a kind: bytes (one id, two contents), order (ids, or the shape of a turn), gap (something is missing),
+# text (deltas, message and store differ), answer (a status or an end that a client should never get), store, processes.
+
+use strict;
+use warnings;
+use Digest::MD5 qw(md5);
+use JSON::PP ();
+use List::Util qw(max sum0);
+use POSIX ();
+use SI::Test;
+use SI::Test::Stream;
+use SI::Chaos::View;
+
+my $json = JSON::PP->new->utf8->canonical->allow_nonref;
+my $SETTLE = 150;       # seconds: a lease lapses after 10 s, a slot's back-off ends after 5 s, and the machine may be slow
+my $WRONG_MAX = 40;     # of each kind are kept
+
+sub now { SI::Test::Stream::now() }
+
+# The weights of what the killer does.
+my @ACTIONS = (worker => 34, edge => 28, redis => 10, edge_reload => 14, pool_reload => 14);
+
+sub new {
+    my ($class, %o) = @_;
+    my $self = bless {
+        kills => 25, senders => 6, readers => 40, conversations => 10, pause => [0.15, 1.6], workers => 2, nginx_workers => 2,
+        %o, wrong => {}, count => {}, log => [], ids => {}, turns => {}, posts => {}, firsts => [],
+    }, $class;
+    $self->{seed} = int(rand 2**31) unless defined $self->{seed};
+    srand $self->{seed};
+    $self->{start} = now();
+    $self->{worst} = 0;
+    return $self;
+}
+
+sub seed { $_[0]{seed} }
+sub count { my ($self, $what, $n) = @_; $self->{count}{$what} += defined $n ? $n : 1 }
+
+sub note {
+    my ($self, $text) = @_;
+    push @{ $self->{log} }, sprintf '%8.3f %s', now() - $self->{start}, $text;
+    shift @{ $self->{log} } if @{ $self->{log} } > 400;
+    print STDERR "# $self->{log}[-1]\n" if $ENV{SI_CHAOS_VERBOSE};
+}
+
+sub bad {
+    my ($self, $kind, $text) = @_;
+    $self->note("WRONG $kind: $text");
+    my $list = $self->{wrong}{$kind} ||= [];
+    push @$list, $text if @$list < $WRONG_MAX;
+}
+
+# What is wrong of these kinds (of all without any), as text.
+sub wrong {
+    my ($self, @kinds) = @_;
+    @kinds = sort keys %{ $self->{wrong} } unless @kinds;
+    return map { my $kind = $_; map { "$kind: $_" } @{ $self->{wrong}{$kind} || [] } } @kinds;
+}
+
+# --- the run ---
+
+# True when nothing was wrong.
+sub run {
+    my $self = shift;
+    $self->note("seed $self->{seed}");
+    my @conv = map { $self->{si}->json(POST => '/v1/conversations', {})->{json}{id} } 1 .. $self->{conversations};
+    $self->{conv} = \@conv;
+    $self->{posting} = 1;
+    $self->{actors} = [
+        (map { SI::Chaos::Reader->new($self, "reader $_", $conv[$_ % @conv]) } 0 .. $self->{readers} - 1),
+        (map { SI::Chaos::Sender->new($self, "sender $_") } 0 .. $self->{senders} - 1),
+    ];
+    my $left = $self->{kills};
+    my $next = now() + 1.5;
+    $self->loop(sub {
+        return 1 if $left <= 0;
+        return 0 if now() < $next;
+        $self->disturb;
+        $self->{progress}->($self, $self->{kills} - $left + 1) if $self->{progress};
+        $next = now() + $self->{pause}[0] + rand($self->{pause}[1] - $self->{pause}[0]);
+        return --$left <= 0;
+    }, 36_000, 'the kills');
+    $self->{posting} = 0;
+    $self->settle;
+    $self->last_round unless $self->wrong;
+    $self->check_store;
+    $_->close for @{ $self->{actors} };
+    return !$self->wrong;
+}
+
+sub senders { grep { $_->isa('SI::Chaos::Sender') } @{ $_[0]{actors} } }
+sub readers { grep { $_->isa('SI::Chaos::Reader') } @{ $_[0]{actors} } }
+
+# All turns end, the processes are as many as they should be, and every reader has the last turn of its conversation.
+sub settle {
+    my $self = shift;
+    $self->redis_back while $self->{redis_down};
+    $self->loop(sub { !grep { !$_->idle } $self->senders }, $SETTLE, 'the senders') or return;
+    $self->loop(sub { $self->processes_settled }, $SETTLE, 'the processes', 'processes') or return;
+    $self->loop(sub { !grep { !$_->caught_up } $self->readers }, $SETTLE, 'the readers');
+}
+
+# In peace each reader gets every event of a turn.
+sub last_round {
+    my $self = shift;
+    $self->note('the last round');
+    $self->{strict} = 1;
+    my @conv = @{ $self->{conv} };
+    my @senders = $self->senders;
+    $self->{posting} = 1;
+    $self->loop(sub {
+        for my $s (grep { $_->idle } @senders) { $s->post(shift @conv, 'stream') if @conv }
+        return !@conv && !grep { !$_->idle } @senders;
+    }, $SETTLE, 'the last turns') or return;
+    $self->loop(sub { !grep { !$_->caught_up } $self->readers }, $SETTLE, 'the readers of the last turns');
+    my @partial = grep { !$_->{view}{whole} } $self->readers;
+    $self->bad(gap => 'not all deltas of a quiet turn: ' . $_->story) for @partial;
+}
+
+# Serves all connections until the condition holds; false, with what is wrong, when it does not in time.
+sub loop {
+    my ($self, $until, $timeout, $what, $kind) = @_;
+    my $end = now() + $timeout;
+    until ($until->()) {
+        if (now() > $end) {
+            $self->bad($kind || 'gap', "after $timeout s still waiting for $what");
+            $self->bad(gap => $_->story) for grep { !$_->idle } $self->senders;
+            $self->bad(gap => $_->story) for grep { !$_->caught_up } $self->readers;
+            return 0;
+        }
+        $self->step;
+    }
+    return 1;
+}
+
+sub step {
+    my $self = shift;
+    my ($bits, %by) = ('');
+    for my $a (@{ $self->{actors} }) {
+        $a->begin if !$a->{stream} && defined $a->{at} && $a->{at} <= now();
+        my $s = $a->{stream};
+        next if !$s || $s->ended;
+        my $fd = fileno $s->{sock};
+        vec($bits, $fd, 1) = 1;
+        $by{$fd} = $a;
+    }
+    my $n = select my $ready = $bits, undef, undef, 0.02;
+    for my $fd ($n > 0 ? keys %by : ()) {
+        next unless vec($ready, $fd, 1);
+        my $a = $by{$fd};
+        # A stream that breaks the protocol dies: that is a finding.
+        eval { $a->{stream}->pump(0); 1 } or do { $self->bad(order => "$a->{name}: $@"); $a->{stream}->finish('protocol') };
+    }
+    $_->look for grep { $_->{stream} } @{ $self->{actors} };
+    $self->redis_back if $self->{redis_down} && now() >= $self->{redis_down};
+}
+
+# --- the killer ---
+
+sub disturb {
+    my $self = shift;
+    my %weight = @ACTIONS;
+    my $pick = rand sum0(values %weight);
+    my ($what) = grep { ($pick -= $weight{$_}) < 0 } sort keys %weight;
+    my $how = "do_$what";
+    $self->count($what);
+    $self->$how;
+}
+
+sub any { my @list = @_; return $list[rand @list] }
+
+sub kill_one {
+    my ($self, $what, @pids) = @_;
+    my $pid = any(@pids) or return $self->note("no $what is there");
+    $self->note("kill -9 $what $pid");
+    $self->{si}->kill9($pid);
+}
+
+sub do_worker { my $self = shift; $self->kill_one('si-worker', $self->{si}->worker_pids) }
+sub do_edge   { my $self = shift; $self->kill_one('nginx worker', $self->{si}->nginx_pids(1)) }
+
+sub do_edge_reload {
+    my $self = shift;
+    $self->note('reload of nginx');
+    kill HUP => $self->{si}->nginx_pid;
+}
+
+sub do_pool_reload {
+    my $self = shift;
+    $self->note('reload of the pool');
+    kill HUP => $self->{si}->master_pid;
+}
+
+sub redis_pid {
+    my $self = shift;
+    my $pid = (slurp($self->{si}->dir . '/run/redis.pid') =~ /^(\d+)/)[0];
+    return $pid && SI::Test::alive($pid) && (readlink("/proc/$pid/cwd") || '') eq $self->{si}->dir . '/redis' ? $pid : undef;
+}
+
+sub do_redis {
+    my $self = shift;
+    my $pid = $self->redis_pid or return $self->note('no Redis is there');
+    @$self{qw(redis_uid redis_gid)} = map { (slurp("/proc/$pid/status") =~ /^$_:\s+(\d+)/m)[0] } qw(Uid Gid);
+    $self->kill_one('Redis', $pid);
+    $self->{redis_down} = now() + rand 1.5;
+}
+
+# As scripts/up starts it.
+sub redis_back {
+    my $self = shift;
+    my $dir = $self->{si}->dir;
+    my @as = $> == 0 ? ('setpriv', "--reuid=$self->{redis_uid}", "--regid=$self->{redis_gid}", '--clear-groups', '--') : ();
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        chdir "$dir/redis" or POSIX::_exit(1);
+        open STDIN, '<', '/dev/null';
+        open STDOUT, '>>', "$dir/logs/redis.log";
+        open STDERR, '>&', \*STDOUT;
+        exec @as, 'setsid', '--fork', 'redis-server', '--port', 0, '--unixsocket', "$dir/run/redis.sock", '--unixsocketperm', 700,
+            '--dir', "$dir/redis", '--save', '', '--appendonly', 'no', '--daemonize', 'no', '--pidfile', "$dir/run/redis.pid"
+            or POSIX::_exit(127);
+    }
+    waitpid $pid, 0;
+    $self->note('Redis starts again');
+    $self->{redis_down} = 0;
+}
+
+sub processes_settled {
+    my $self = shift;
+    my $si = $self->{si};
+    return 0 if now() < ($self->{look_at} || 0);
+    $self->{look_at} = now() + 0.2;
+    my @workers = $si->worker_pids;
+    my @edges = $si->nginx_pids(1);
+    return 0 if @workers != $self->{workers} || @edges != $self->{nginx_workers};
+    my $ready = eval { $si->http(GET => '/readyz', undef, undef, timeout => 5) } or return 0;
+    return $ready->{status} == 200 && $ready->{body} =~ /"redis":true/;
+}
+
+# --- what everybody has seen ---
+
+# The event of this id as whoever met it first read it; what is remembered of it, or undef when the bytes differ.
+sub known {
+    my ($self, $conv, $e, $who) = @_;
+    my $sum = md5($e->{raw});
+    my $k = $self->{ids}{$conv}{ $e->{id} };
+    if (!$k) {
+        my $data = eval { $json->decode($e->{text}) };
+        if (ref $data ne 'HASH') { $self->bad(bytes => "$who: $conv $e->{id} holds no JSON object: $e->{raw}"); return undef }
+        $k = $self->{ids}{$conv}{ $e->{id} } = { sum => $sum, type => $e->{event}, turn => $data->{turn}, by => $who };
+        $k->{text} = $data->{text} if $e->{event} eq 'delta';
+        $k->{attempt} = $data->{attempt} if defined $data->{attempt};
+        $self->final($conv, $e, $data, $who) if $e->{event} =~ /^turn\.(?:completed|failed|cancelled)$/;
+        $self->bad(bytes => "$who: $conv $e->{id}: event $e->{event} holds type " . ($data->{type} // 'none')) if ($data->{type} // '') ne $e->{event};
+    }
+    my $t = $self->{turns}{$conv}{ ($e->{id} =~ /^(\d+)/)[0] } ||= {};
+    $t->{id} //= $k->{turn};
+    $self->bad(store => "$who: $conv $e->{id} is of turn $k->{turn}, others of $t->{id}") if $t->{id} ne $k->{turn};
+    if ($k->{sum} ne $sum) {
+        $self->bad(bytes => "$who: $conv $e->{id} has not the bytes that $k->{by} saw ($k->{type}): $e->{raw}");
+        return undef;
+    }
+    return $k;
+}
+
+# A turn ends once, and well.
+sub final {
+    my ($self, $conv, $e, $data, $who) = @_;
+    my ($number) = $e->{id} =~ /^(\d+)/;
+    my $t = $self->{turns}{$conv}{$number} ||= {};
+    $self->bad(order => "$who: $conv turn $number ends twice: $t->{final} and $e->{id}") if defined $t->{final};
+    @$t{qw(final content)} = ($e->{id}, $data->{message}{content});
+    $self->bad(answer => "$who: $conv $e->{id}: $e->{raw}") if $e->{event} ne 'turn.completed';
+}
+
+sub last_number { my ($self, $conv) = @_; return max 0, keys %{ $self->{turns}{$conv} || {} } }
+
+# A reader's conversation gave it less than all deltas of a turn: right only when workers came and went.
+sub partial { my $self = shift; $self->count('turns read without all deltas'); return !$self->{strict} }
+
+# --- at the end ---
+
+sub check_store {
+    my $self = shift;
+    my $si = $self->{si};
+    my %by_client;
+    for my $conv (@{ $self->{conv} }) {
+        my @rows = $si->pg("select number, turn_id, state, client_turn_id, attempt, (select count(*) from message m where m.turn_id = t.turn_id"
+            . " and m.role = 'assistant') from turn t where conversation_id = '$conv' order by number");
+        my %message = $self->messages($conv);
+        my $expect = 1;
+        for my $r (@rows) {
+            my ($number, $id, $state, $client, $attempt, $said) = @$r;
+            my $seen = $self->{turns}{$conv}{$number};
+            $by_client{$client}++;
+            $self->count('takeovers', $attempt);
+            $self->{most} = max $self->{most} || 0, $attempt;
+            $self->bad(store => "$conv has no turn $expect but $number") if $number != $expect++;
+            $self->bad(store => "$conv turn $number ($id) is $state at attempt $attempt") if $state ne 'completed';
+            $self->bad(store => "$conv turn $number ($id) has $said answers") if $said != 1;
+            if (!$seen || !defined $seen->{content}) { $self->bad(gap => "$conv turn $number ($id) was never seen to end"); next }
+            $self->bad(text => "$conv turn $number: seen \"$seen->{content}\", stored \"" . ($message{$id} // 'nothing') . '"') if $seen->{content} ne ($message{$id} // '');
+        }
+        $self->bad(store => "$conv turn $_ was seen and is not stored") for grep { $_ >= $expect } keys %{ $self->{turns}{$conv} || {} };
+    }
+    for my $f (@{ $self->{firsts} }) {
+        my ($who, $conv, $first, $floor) = @$f;
+        my @missed = grep { $_ < $first && ($self->{turns}{$conv}{$_}{posted} || 0) > $floor } keys %{ $self->{turns}{$conv} };
+        $self->bad(gap => "$who: sees $conv from turn $first on, and turns @missed were posted later") if @missed;
+    }
+    for my $p (values %{ $self->{posts} }) {
+        next if !$p->{accepted};
+        $self->bad(store => "accepted and not there once: $p->{client} turn $p->{accepted}: " . ($by_client{ $p->{client} } || 0)) if ($by_client{ $p->{client} } || 0) != 1;
+    }
+    $self->count('turns', scalar keys %by_client);
+}
+
+# The answers of a conversation, by turn, as GET …/messages lists them.
+sub messages {
+    my ($self, $conv) = @_;
+    my ($cursor, %content) = ('');
+    while (1) {
+        my $r = $self->{si}->json(GET => "/v1/conversations/$conv/messages?limit=100" . ($cursor ? "&cursor=$cursor" : ''));
+        if ($r->{status} != 200) { $self->bad(answer => "GET messages: $r->{status} $r->{body}"); last }
+        for my $m (@{ $r->{json}{data} }) {
+            next if $m->{role} ne 'assistant';
+            $self->bad(store => "$conv turn $m->{turn} has two messages") if exists $content{ $m->{turn} };
+            $content{ $m->{turn} } = $m->{content};
+        }
+        $cursor = $r->{json}{next} or last;
+    }
+    return %content;
+}
+
+sub summary {
+    my $self = shift;
+    my $c = $self->{count};
+    return sprintf('seed %d, %.0f s: ', $self->{seed}, now() - $self->{start})
+        . join(', ', (map { "$_ $c->{$_}" } sort keys %$c), sprintf('most takeovers of a turn %d, longest turn %.1f s', $self->{most} || 0, $self->{worst}));
+}
+
+# What is needed to understand what is wrong.
+sub report {
+    my $self = shift;
+    my @log = @{ $self->{log} };
+    splice @log, 0, -80 if @log > 80;
+    return join "\n", "seed $self->{seed} (SI_CHAOS_SEED)", $self->wrong, '--- the last things that happened', @log;
+}
+
+# --- who talks to Si ---
+
+package SI::Chaos::Actor;
+
+use strict;
+use warnings;
+
+sub now { SI::Test::Stream::now() }
+sub close { my $self = shift; $self->{stream}->close if $self->{stream}; $self->{stream} = $self->{at} = undef }
+
+sub request {
+    my ($self, $method, $path, $data, $headers) = @_;
+    $self->{asked} = "$method $path" . ($headers->{'Last-Event-ID'} ? " after $headers->{'Last-Event-ID'}" : '');
+    $self->{tries}++;
+    $self->{status} = undef;
+    $self->{stream} = eval { $self->{chaos}{si}->stream($method, $path, $data, $headers, decode => 0) };
+    $self->again(0.2, "no connection: $@") unless $self->{stream};
+}
+
+# Comes back after that many seconds at most; the reason stays for the report.
+sub again {
+    my ($self, $seconds, $why) = @_;
+    $self->{stream}->close if $self->{stream};
+    $self->{stream} = undef;
+    $self->{at} = now() + rand $seconds;
+    chomp $why;
+    push @{ $self->{history} }, sprintf '%.3f %s: %s', now() - $self->{chaos}{start}, $self->{asked}, $why;
+    shift @{ $self->{history} } if @{ $self->{history} } > 8;
+    $self->{chaos}->count('reconnects');
+}
+
+# True when the answer says: later. Anything else but success is wrong.
+sub refused {
+    my ($self, @good) = @_;
+    my $s = $self->{stream};
+    my $status = $s->status or return 0;
+    return 0 if grep { $_ == $status } @good;
+    if ($status == 503 || ($status == 409 && $s->{body} =~ /queue_full/)) {
+        return 1 unless $s->ended;
+        $self->{chaos}->count("status $status");
+        $self->again($s->headers->{'retry-after'} || 1, "status $status");
+        return 1;
+    }
+    return 1 unless $s->ended;
+    $self->{chaos}->bad(answer => "$self->{name}: $self->{asked}: status $status $s->{body}");
+    $self->again(1, "status $status");
+    return 1;
+}
+
+sub story {
+    my $self = shift;
+    my $s = $self->{stream};
+    return "$self->{name} " . ($self->{conv} || '') . ': ' . join '; ', ($self->{view} ? $self->{view}->story : ()), @{ $self->{history} || [] },
+        $s ? "now $self->{asked}: " . ($s->status || 'no answer yet') . ', ' . int($s->{bytes}) . ' bytes' : 'not connected';
+}
+
+package SI::Chaos::Reader;
+
+use strict;
+use warnings;
+our @ISA = ('SI::Chaos::Actor');
+
+sub now { SI::Test::Stream::now() }
+
+sub new {
+    my ($class, $chaos, $name, $conv) = @_;
+    my $self = bless { chaos => $chaos, name => $name, conv => $conv }, $class;
+    $self->fresh;
+    return $self;
+}
+
+# A reader that has seen nothing yet.
+sub fresh {
+    my $self = shift;
+    $self->{from} = ('', '', 'start', 'now')[rand 4];
+    $self->{view} = SI::Chaos::View->new($self->{chaos}, $self->{name}, $self->{conv});
+    @$self{qw(last floor)} = ();
+    $self->{at} = now() + rand 0.5;
+    $self->{leave} = now() + 2 + rand 20;
+}
+
+sub begin {
+    my $self = shift;
+    my $path = "/v1/conversations/$self->{conv}/events";
+    my $last = $self->{last};
+    my %h;
+    if (!defined $last) {
+        $path .= "?from=$self->{from}" if $self->{from};
+        # What is posted after the head has come must be seen.
+        $self->{floor} = undef;
+        $self->{view}->start($self->{from});
+    }
+    elsif (rand() < 0.3) { $path .= "?last_event_id=$last" }
+    else { $h{'Last-Event-ID'} = $last }
+    $self->request(GET => $path, undef, \%h);
+}
+
+sub look {
+    my $self = shift;
+    my $s = $self->{stream};
+    return if $self->refused(200);
+    if ($s->status) {
+        $self->{floor} = now() unless defined $self->{floor};
+        for my $e (splice @{ $s->{events} }) {
+            $self->{view}->event($e, $self->{floor});
+            $self->{chaos}->count('deliveries');
+        }
+        # As EventSource has it: an id counts also without data.
+        $self->{last} = $s->{last_id} if defined $s->{last_id};
+    }
+    if ($s->ended) { return $self->again(($s->{retry} || 1000) / 1000, $s->ended . ($s->complete ? ', whole' : '')) }
+    $self->wander if $self->{chaos}{posting} && !$self->{chaos}{strict} && now() > $self->{leave};
+}
+
+# People close tabs, lose the network, and open another tab.
+sub wander {
+    my $self = shift;
+    $self->{leave} = now() + 2 + rand 20;
+    rand() < 0.5 ? $self->{stream}->rst : $self->{stream}->close;
+    $self->again(1, 'left');
+    $self->fresh if rand() < 0.2;
+}
+
+sub caught_up {
+    my $self = shift;
+    my $view = $self->{view};
+    my $last = $self->{chaos}->last_number($self->{conv});
+    # Who came after the last turn has nothing to see.
+    return $self->{stream} && $self->{stream}->status && $self->{stream}->status == 200 && ($view->{done} || !$view->{turn})
+        && ($view->{turn} ? $view->{turn} >= $last : !$view->missed($last, $self->{floor}));
+}
+
+package SI::Chaos::Sender;
+
+use strict;
+use warnings;
+our @ISA = ('SI::Chaos::Actor');
+
+sub now { SI::Test::Stream::now() }
+
+sub new {
+    my ($class, $chaos, $name) = @_;
+    return bless { chaos => $chaos, name => $name, at => now() + rand 0.5, posted => 0 }, $class;
+}
+
+sub idle { my $self = shift; return !$self->{post} }
+
+sub begin {
+    my $self = shift;
+    return $self->attempt if $self->{post};
+    my $chaos = $self->{chaos};
+    if (!$chaos->{posting} || $chaos->{strict}) { $self->{at} = undef; return }
+    $self->post($chaos->{conv}[rand @{ $chaos->{conv} }], ('stream', 'stream', 'stream', 'wait', 'async')[rand 5]);
+}
+
+sub post {
+    my ($self, $conv, $mode) = @_;
+    my $client = "$self->{name} " . ++$self->{posted};
+    my $post = { client => $client, conv => $conv, mode => $mode, at => now(), input => "$client says something" };
+    $self->{chaos}{posts}{$client} = $post;
+    @$self{qw(post conv view history)} = ($post, $conv, undef, []);
+    $self->attempt;
+}
+
+# The same turn again, whatever came of it before; a stream of a known turn may be resumed instead.
+sub attempt {
+    my $self = shift;
+    my $p = $self->{post};
+    if ($p->{mode} eq 'stream' && $p->{accepted} && rand() < 0.5) {
+        return $self->request(GET => "/v1/turns/$p->{accepted}/events", undef, defined $self->{view}{last} ? { 'Last-Event-ID' => $self->{view}{last} } : {});
+    }
+    return $self->request(GET => "/v1/turns/$p->{accepted}") if $p->{mode} eq 'async' && $p->{accepted};
+    $self->{view} = SI::Chaos::View->new($self->{chaos}, "$self->{name} (turn $p->{client})", $p->{conv}, 1) if $p->{mode} eq 'stream';
+    $self->request(POST => "/v1/conversations/$p->{conv}/turns", { input => $p->{input}, client_turn_id => $p->{client} },
+        { Accept => $p->{mode} eq 'stream' ? 'text/event-stream' : 'application/json', $p->{mode} eq 'async' ? (Prefer => 'respond-async') : () });
+}
+
+sub accepted {
+    my ($self, $id) = @_;
+    my $p = $self->{post};
+    $self->{chaos}->bad(store => "$self->{name}: $p->{client} was turn $p->{accepted} and is turn $id") if $p->{accepted} && $p->{accepted} ne $id;
+    $p->{accepted} = $id;
+}
+
+sub look {
+    my $self = shift;
+    my $p = $self->{post} or return;
+    my $s = $self->{stream};
+    return if $self->refused(200, 202);
+    return $p->{mode} eq 'stream' ? $self->look_stream($p, $s) : $self->look_json($p, $s);
+}
+
+sub look_stream {
+    my ($self, $p, $s) = @_;
+    for my $e (splice @{ $s->{events} }) {
+        $self->{view}->event($e, 0);
+        my ($number) = $e->{id} =~ /^(\d+)/;
+        my $k = $self->{chaos}{ids}{ $p->{conv} }{ $e->{id} } or next;
+        $self->accepted($k->{turn});
+        $self->{chaos}{turns}{ $p->{conv} }{$number}{posted} ||= $p->{at};
+        if ($k->{type} =~ /^turn\.(?:completed|failed|cancelled)$/) { return $self->over }
+    }
+    return $self->again(0.5, $s->ended . ($s->complete ? ', whole' : '')) if $s->ended;
+}
+
+sub look_json {
+    my ($self, $p, $s) = @_;
+    return unless $s->ended;
+    return $self->again(0.5, $s->ended) unless $s->complete;
+    my $t = eval { JSON::PP->new->utf8->decode($s->{body}) };
+    if (ref $t ne 'HASH' || !$t->{id}) {
+        $self->{chaos}->bad(answer => "$self->{name}: $self->{asked}: " . $s->status . " without a turn: $s->{body}");
+        return $self->again(1, 'no turn');
+    }
+    $self->accepted($t->{id});
+    my $known = $self->{chaos}{turns}{ $p->{conv} }{ $t->{number} } ||= {};
+    $known->{posted} ||= $p->{at};
+    if ($t->{state} eq 'completed') {
+        $known->{answered} = $t->{output};
+        $self->{chaos}->bad(text => "$self->{name}: turn $t->{number} of $p->{conv} is \"$known->{content}\" to readers and \"$t->{output}\" to its sender")
+            if defined $known->{content} && $known->{content} ne $t->{output};
+        return $self->over;
+    }
+    if ($p->{mode} eq 'wait' || $t->{state} !~ /^(?:queued|running)$/) {
+        $self->{chaos}->bad(answer => "$self->{name}: $self->{asked}: $s->{body}");
+    }
+    return $self->again(0.3, "is $t->{state}");
+}
+
+sub over {
+    my $self = shift;
+    my $chaos = $self->{chaos};
+    my $took = now() - $self->{post}{at};
+    if ($took > $chaos->{worst}) { $chaos->{worst} = $took; $chaos->note("$self->{post}{client} took $took s") if $took > 8 }
+    $self->{stream}->close;
+    $self->{stream} = $self->{post} = undef;
+    $self->{at} = now() + rand 0.3;
+}
+
+1;
