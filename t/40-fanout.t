@@ -26,6 +26,9 @@ my @readers = map { $si->stream(GET => $events) } 1 .. $READERS;
 SI::Test::Stream->pump_all(\@readers, sub { !grep { !$_->status } @readers }, 60, 'heads');
 is scalar(grep { $_->status == 200 } @readers), $READERS, "$READERS readers were let in";
 
+SI::Test::Stream->pump_all(\@readers, sub { !grep { !defined $_->{last_id} } @readers }, 60, 'ids');
+is $readers[0]{last_id}, '0.0', 'who loses the connection before the first event has an id to resume from';
+
 my $sender = $si->stream(POST => "/v1/conversations/$id/turns", { input => "Tell me.\r\nAll of it." });
 is $sender->wait_event('turn.accepted')->{data}{number}, 1, 'the turn is accepted before the model speaks';
 my $n = $model->wait_request(1);

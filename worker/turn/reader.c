@@ -162,18 +162,45 @@ static void attach(call_t *call, evlog_t *log, event_pos_t pos)
     }
 }
 
+/* The number of the last event of a turn that has been seen whole. */
+static int co_exact(conv_t *c, event_pos_t *pos)
+{
+    arena_t    *a;
+    turn_row_t *rows;
+    size_t      n;
+    int         rc;
+
+    *pos = newest(c, *pos);
+    if (pos->event < EVENT_ALL || pos->turn == 0) {
+        pos->event = pos->turn ? pos->event : 0;
+        return 0;
+    }
+    a = arena_new(1024);
+    rc = co_store_turns_between(a, c->tenant, c->user, c->id, pos->turn - 1, pos->turn + 1, 1, &rows, &n);
+    if (rc == 0 && n == 1) {
+        pos->event = rows[0].last_event;
+    }
+    arena_free(a);
+    return rc;
+}
+
 /* An id alone: no event, but who loses the connection before the first one knows from where to resume. */
-static int co_prime(call_t *call, event_pos_t pos)
+static int co_prime(call_t *call, conv_t *c, event_pos_t *pos)
 {
     char text[48], line[64];
-    int  n = snprintf(line, sizeof(line), "id: %s\n\n", event_pos_text(pos, text).p);
+    int  rc = call->resume.n ? 0 : co_exact(c, pos);
+
+    if (rc) {
+        return rc;
+    }
+    int n = snprintf(line, sizeof(line), "id: %s\n\n", event_pos_text(*pos, text).p);
 
     return call->resume.n ? 0 : co_call_write(call, line, (size_t) n, clock_ms() + WRITE_MS);
 }
 
 void co_reader_conv(call_t *call, conv_t *c, event_pos_t pos)
 {
-    int rc = co_prime(call, newest(c, pos));
+    int rc = co_prime(call, c, &pos);
 
     if (rc) {
         call_abort(call);
