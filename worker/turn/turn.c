@@ -145,10 +145,6 @@ static int co_begin(run_t *r)
     size_t   before;
     int      rc;
 
-    if (t->row.attempt > 0) {
-        before = t->events.n;
-        emitted(t, before, event_restarted(&t->events, &t->row, next_event(t), "worker_died"));
-    }
     for (;;) {
         uint64_t epoch = t->conv->epoch;
 
@@ -169,6 +165,11 @@ static int co_begin(run_t *r)
         return rc == SI_EINVAL ? SI_EINTERNAL : rc;
     }
     t->row.state = TURN_RUNNING;
+    /* Not before: when this worker dies, too, an attempt that is not stored is made again, with the same ids. */
+    if (t->row.attempt > 0) {
+        before = t->events.n;
+        emitted(t, before, event_restarted(&t->events, &t->row, next_event(t), "worker_died"));
+    }
     before = t->events.n;
     return emitted(t, before, event_started(&t->events, &t->row, next_event(t), str_of(r->agent->name),
                                             str_of(r->model->name)));
