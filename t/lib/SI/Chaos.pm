@@ -2,7 +2,7 @@ package SI::Chaos;
 
 # Senders and readers at work on one Si while its processes are killed at random, and what must be true all the same.
 #
-#   my $chaos = SI::Chaos->new(si => $si, kills => 25, seed => 7);      # of an SI::Test
+#   my $chaos = SI::Chaos->new(si => $si, kills => 25, seed => 7);      # of an SI::Test; more options in new()
 #   $chaos->run or diag $chaos->report;
 #   is_deeply [$chaos->wrong('order')], [], 'ids only grow';
 #
@@ -90,7 +90,8 @@ sub run {
         return 0 if now() < $next;
         $self->disturb;
         $self->{progress}->($self, $self->{kills} - $left + 1) if $self->{progress};
-        $next = now() + $self->{pause}[0] + rand($self->{pause}[1] - $self->{pause}[0]);
+        # Now and then the next blow falls before the first one is over.
+        $next = now() + (rand() < 0.2 ? rand 0.1 : $self->{pause}[0] + rand($self->{pause}[1] - $self->{pause}[0]));
         return --$left <= 0;
     }, 36_000, 'the kills');
     $self->{posting} = 0;
