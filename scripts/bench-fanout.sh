@@ -287,7 +287,7 @@ fanout_table() {
                 printf "%-34s %9.2f %9.2f %9.2f\n", title[k - 1], a, b, c
                 if (k == 2) verdict = sprintf("CPU: Si/bare %s, Si/nchan %s", ratio(a, c, 1.2), ratio(a, b, 0.7))
             }
-            printf "%-34s %9.2f %9.2f %9.2f\n", "PSS per idle reader, KiB", si / n, nchan / n, bare > 0 ? bare / n : 0
+            printf "%-34s %9.2f %9.2f %9.2f\n", "PSS per idle reader, KiB", si / n, nchan / n, (bare > 0 ? bare / n : 0)
             printf "%-34s %9.2f %9.2f\n", "the same after all rounds, KiB", si2 / n, nchan2 / n
             printf "%s\nmemory: Si %.2f KiB per idle reader (bound 5: %s), Si/nchan %.2f\n\n", verdict, si / n,
                 si / n <= 5 ? "holds" : "MISSED", si / nchan
