@@ -12,6 +12,15 @@ my $model = SI::Model->start;
 my $si = SI::Test->start(workers => 2, nginx_workers => 1, model => $model);
 my $c = $si->json(POST => '/v1/conversations', {})->{json}{id};
 
+# A turn, sent as a client sends it: 503 means later.
+sub send_turn {
+    my $text = shift;
+    return poll_until {
+        my $s = $si->stream(POST => "/v1/conversations/$c/turns", { input => $text });
+        $s->head->{status} == 503 ? 0 : $s;
+    } 60, 'a turn to be taken';
+}
+
 sub postgres { my ($master) = slurp("$si->{dir}/" . shift) =~ /^(\d+)/; return ($master, SI::Test::children($master)) }
 my ($pid_file) = map { s{^\Q$si->{dir}/}{}r } glob("$si->{dir}/*/postmaster.pid"), glob("$si->{dir}/postmaster.pid");
 ok $pid_file, 'there is a Postgres' or BAIL_OUT('no postmaster.pid');
@@ -19,7 +28,7 @@ ok $pid_file, 'there is a Postgres' or BAIL_OUT('no postmaster.pid');
 # --- Postgres hangs in the middle of an answer ---
 
 $model->next(kind => 'step');
-my $s = $si->stream(POST => "/v1/conversations/$c/turns", { input => 'Will this be kept?' });
+my $s = send_turn('Will this be kept?');
 my $turn = $s->wait_event('turn.started')->{data}{turn};
 $model->wait_request(1);
 my @frozen = postgres($pid_file);
@@ -38,11 +47,31 @@ kill CONT => @frozen;
 is $s->wait_event('turn.completed', 60)->{data}{message}{content}, 'it reaches its reader', 'it completes when Postgres is back';
 is $si->json(GET => "/v1/turns/$turn")->{json}{output}, 'it reaches its reader', 'and is stored';
 
+# --- Postgres hangs, the answer ends, and then its worker dies too ---
+
+$model->next(kind => 'step');
+my $asked = $model->count + 1;
+$s = send_turn('And if the worker dies as well?');
+$turn = $s->wait_event('turn.started')->{data}{turn};
+$model->wait_request($asked);
+@frozen = postgres($pid_file);
+kill STOP => @frozen;
+$model->go($asked, 'kept on disk');
+$model->finish($asked);
+$s->wait_event('delta');
+poll_until { glob "$si->{dir}/run/journal/$turn.json" } 60, 'the end of the turn on disk';
+$si->kill9($_) for $si->worker_pids;
+kill CONT => @frozen;
+is $s->wait_event('turn.completed', 60)->{data}{message}{content}, 'kept on disk', 'an answer outlives Postgres and its worker';
+is scalar(grep { $_->{event} eq 'turn.restarted' } $s->seen), 0, 'it was not begun again';
+is $model->count, $asked, 'and the model was not asked again';
+is $si->json(GET => "/v1/turns/$turn")->{json}{output}, 'kept on disk', 'it is stored';
+
 # --- Postgres crashes and recovers ---
 
 $model->next(kind => 'step');
 my $before = $model->count;
-$s = $si->stream(POST => "/v1/conversations/$c/turns", { input => 'And now?' });
+$s = send_turn('And now?');
 $turn = $s->wait_event('turn.started')->{data}{turn};
 $model->wait_request($before + 1);
 my (undef, @children) = postgres($pid_file);
@@ -83,9 +112,11 @@ $all->close;
 
 # --- who joins while the end of a turn is being stored does not see it early, nor twice ---
 
+# A conversation of its own: its owner is the worker that its calls go to, and needs no claim.
+$c = $si->json(POST => '/v1/conversations', {})->{json}{id};
 $model->next(kind => 'step');
 $before = $model->count;
-$s = $si->stream(POST => "/v1/conversations/$c/turns", { input => 'Hold the end.' });
+$s = send_turn('Hold the end.');
 $turn = $s->wait_event('turn.started')->{data}{turn};
 $model->wait_request($before + 1);
 open $psql, '|-', 'psql', '-X', '-q', '-d', $si->{env_file}{SI_ADMIN_DATABASE_URL}, '-o', '/dev/null' or die "psql: $!";
@@ -102,11 +133,11 @@ is scalar(grep { $_->{event} eq 'turn.completed' } map { $_->events, $_->seen } 
 print $psql "commit;\n";
 close $psql;
 is $_->wait_event('turn.completed', 60)->{data}{turn}, $turn, 'it comes when it is stored' for $s, $joined;
-is $si->stream(POST => "/v1/conversations/$c/turns", { input => 'The next.' })->wait_event('turn.completed')->{data}{number}, $last + 2, 'the next turn';
-while ($joined->wait_event('turn.completed')->{data}{number} != $last + 2) { }
+is send_turn('The next.')->wait_event('turn.completed')->{data}{number}, 2, 'the next turn';
+while ($joined->wait_event('turn.completed')->{data}{number} != 2) { }
 is scalar(grep { $_->{event} eq 'turn.completed' && $_->{data}{turn} eq $turn } $joined->seen), 1, 'once';
 $joined->close;
-$last += 2;
+$last = 2;
 
 # --- Redis goes ---
 
@@ -115,6 +146,6 @@ ok $redis, 'there is a Redis';
 kill KILL => $redis;
 poll_until { !$si->http(GET => '/readyz')->{body} || $si->http(GET => '/readyz')->{body} =~ /"redis":false/ } 30, 'the loss to be noticed';
 is $si->http(GET => '/readyz')->{status}, 200, 'without Redis Si is ready still';
-is $si->stream(POST => "/v1/conversations/$c/turns", { input => 'No Redis.' })->wait_event('turn.completed')->{data}{number}, $last + 1, 'and answers';
+is send_turn('No Redis.')->wait_event('turn.completed')->{data}{number}, $last + 1, 'and answers';
 
 done_testing;

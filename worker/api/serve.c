@@ -16,6 +16,7 @@
 #include "run/master.h"
 #include "turn/bus.h"
 #include "turn/conv.h"
+#include "turn/journal.h"
 #include "turn/lease.h"
 
 #define DRAIN_LOOK_MS  50
@@ -99,6 +100,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     }
     convs_init();
     bus_init();
+    journal_init();
     if (links_init(conf->sockets, conf->calls_max, co_route)) {
         si_die("cannot listen in %s", conf->sockets);
     }

@@ -36,6 +36,7 @@ typedef struct conf {
     const char *node;           /* default: host name */
     uint64_t    workers;
     const char *sockets;        /* folder of the workers' sockets */
+    const char *journal;        /* folder of turn/journal */
     const char *database_url;
     uint64_t    database_pool;
     const char *redis_url;

@@ -25,6 +25,8 @@ const conf_key_t conf_keys[] = {
       "worker processes; default: one for each core", false },
     { "sockets", KEY_TEXT, "/run/si", 1, 80, IN(sockets), NULL,
       "folder of the workers' sockets, the same as in si_pool of nginx.conf", false },
+    { "journal", KEY_TEXT, "/var/lib/si/journal", 1, 400, IN(journal), NULL,
+      "folder for ends of turns that Postgres cannot take yet", false },
 
     { "database.url", KEY_PLACE, "postgresql:///si?host=/run/postgresql&user=si_worker", 1, 1024, IN(database_url), NULL,
       "libpq connection string; name a socket folder or an address, since names are resolved synchronously", false },

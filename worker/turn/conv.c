@@ -8,6 +8,7 @@
 #include "link/link.h"
 #include "store/store.h"
 #include "turn/bus.h"
+#include "turn/journal.h"
 
 #define CONV_IDLE_MS     30000   /* without readers and calls it is given up after this */
 #define CONV_RECENT      2       /* finished turns kept for exact resumes */
@@ -231,6 +232,23 @@ static int co_claim(conv_t *c, arena_t *a, const char **moved)
     return SI_EAGAIN;
 }
 
+/* A turn whose end a worker has kept on disk ends so, and no model is asked again. SI_ENOENT: it has none; or the store's error. */
+static int co_replay(conv_t *c, arena_t *a, const turn_row_t *row)
+{
+    turn_row_t end;
+    int        rc;
+
+    if (row->state != TURN_RUNNING || journal_get(a, row, &end)) {
+        return SI_ENOENT;
+    }
+    rc = co_store_turn_end(a, c->tenant, c->user, proc.convs->me, c->epoch, &end);
+    if (rc == 0) {
+        log_line(LOG_INFO, "the end of a turn was written from the journal", "turn", row->id, NULL);
+        journal_drop(row->id);
+    }
+    return rc == SI_ENOENT ? SI_EINTERNAL : rc;
+}
+
 static int co_load(conv_t *c, arena_t *a)
 {
     turn_row_t *rows;
@@ -241,7 +259,11 @@ static int co_load(conv_t *c, arena_t *a)
         turn_t *t = conv_turn(c, rows[i].number);
 
         if (!t) {
-            turn_new(c, &rows[i], NULL);
+            rc = co_replay(c, a, &rows[i]);
+            if (rc == SI_ENOENT) {
+                rc = 0;
+                turn_new(c, &rows[i], NULL);
+            }
         } else if (rows[i].cancel_requested) {
             turn_cancel(t);
         }

@@ -78,6 +78,15 @@ typedef struct {
     size_t   n, next, running;
 } adoption_t;
 
+/* A lease may have lapsed only because Postgres was away: a neighbour that listens still has its turns in hand. */
+static bool lives_here(const char *owner)
+{
+    size_t node = strlen(proc.node);
+
+    return owner && strcmp(owner, proc.convs->me) != 0 && strncmp(owner, proc.node, node) == 0 && owner[node] == '/'
+           && links_alive(owner + node + 1);
+}
+
 static void co_adopt(void *arg)
 {
     adoption_t *s = arg;
@@ -88,7 +97,7 @@ static void co_adopt(void *arg)
         conv_t        *c;
         int            rc;
 
-        if (conv_find(k->tenant, k->user, k->conversation)) {
+        if (conv_find(k->tenant, k->user, k->conversation) || lives_here(k->owner)) {
             continue;
         }
         rc = co_conv_open(k->tenant, k->user, k->conversation, &c, &moved, s->arena);

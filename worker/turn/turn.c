@@ -14,6 +14,7 @@
 #include "turn/conv.h"
 #include "turn/bus.h"
 #include "turn/history.h"
+#include "turn/journal.h"
 
 #define STORE_PATIENCE_MS  600000   /* how long a finished answer waits for Postgres before the turn is left to the sweep */
 #define STORE_RETRY_MS     5000
@@ -276,6 +277,7 @@ static int co_write_end(run_t *r, const turn_row_t *end)
 {
     turn_t  *t = r->t;
     uint64_t until = clock_ms() + STORE_PATIENCE_MS, pause = 100;
+    bool     kept = false;
     int      rc;
 
     for (;;) {
@@ -285,9 +287,13 @@ static int co_write_end(run_t *r, const turn_row_t *end)
         if (rc == SI_ECONFLICT && epoch != t->conv->epoch && !t->dropped) {
             continue;               /* we took a new fence meanwhile */
         }
+        if (rc == 0 && kept) {
+            journal_drop(end->id);
+        }
         if (rc == 0 || rc == SI_ECONFLICT || clock_ms() > until) {
             return rc;
         }
+        kept = kept || journal_put(end) == 0;       /* this process may die before Postgres is back */
         log_line(LOG_WARN, "the end of a turn could not be stored yet", "turn", t->row.id, "reason", si_strerror(rc), NULL);
         co_sleep(pause, "turn:store");
         pause = SI_MIN(pause * 2, STORE_RETRY_MS);
