@@ -22,7 +22,8 @@ use List::Util qw(max sum0);
 use POSIX ();
 use SI::Test;
 use SI::Test::Stream;
-use SI::Chaos::View;
+use SI::Chaos::Reader;
+use SI::Chaos::Sender;
 
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 my $SETTLE = 150;       # seconds: a lease lapses after 10 s, a slot's back-off ends after 5 s, and the machine may be slow
@@ -109,8 +110,11 @@ sub readers { grep { $_->isa('SI::Chaos::Reader') } @{ $_[0]{actors} } }
 sub settle {
     my $self = shift;
     $self->redis_back while $self->{redis_down};
+    $self->note('the killer rests');
     $self->loop(sub { !grep { !$_->idle } $self->senders }, $SETTLE, 'the senders') or return;
+    $self->note('all turns have ended');
     $self->loop(sub { $self->processes_settled }, $SETTLE, 'the processes', 'processes') or return;
+    $self->note('all processes are back');
     $self->loop(sub { !grep { !$_->caught_up } $self->readers }, $SETTLE, 'the readers');
 }
 
@@ -359,245 +363,6 @@ sub report {
     my @log = @{ $self->{log} };
     splice @log, 0, -80 if @log > 80;
     return join "\n", "seed $self->{seed} (SI_CHAOS_SEED)", $self->wrong, '--- the last things that happened', @log;
-}
-
-# --- who talks to Si ---
-
-package SI::Chaos::Actor;
-
-use strict;
-use warnings;
-
-sub now { SI::Test::Stream::now() }
-sub close { my $self = shift; $self->{stream}->close if $self->{stream}; $self->{stream} = $self->{at} = undef }
-
-sub request {
-    my ($self, $method, $path, $data, $headers) = @_;
-    $self->{asked} = "$method $path" . ($headers->{'Last-Event-ID'} ? " after $headers->{'Last-Event-ID'}" : '');
-    $self->{tries}++;
-    $self->{status} = undef;
-    $self->{stream} = eval { $self->{chaos}{si}->stream($method, $path, $data, $headers, decode => 0) };
-    $self->again(0.2, "no connection: $@") unless $self->{stream};
-}
-
-# Comes back after that many seconds at most; the reason stays for the report.
-sub again {
-    my ($self, $seconds, $why) = @_;
-    $self->{stream}->close if $self->{stream};
-    $self->{stream} = undef;
-    $self->{at} = now() + rand $seconds;
-    chomp $why;
-    push @{ $self->{history} }, sprintf '%.3f %s: %s', now() - $self->{chaos}{start}, $self->{asked}, $why;
-    shift @{ $self->{history} } if @{ $self->{history} } > 8;
-    $self->{chaos}->count('reconnects');
-}
-
-# True when the answer says: later. Anything else but success is wrong.
-sub refused {
-    my ($self, @good) = @_;
-    my $s = $self->{stream};
-    my $status = $s->status or return 0;
-    return 0 if grep { $_ == $status } @good;
-    if ($status == 503 || ($status == 409 && $s->{body} =~ /queue_full/)) {
-        return 1 unless $s->ended;
-        $self->{chaos}->count("status $status");
-        $self->again($s->headers->{'retry-after'} || 1, "status $status");
-        return 1;
-    }
-    return 1 unless $s->ended;
-    $self->{chaos}->bad(answer => "$self->{name}: $self->{asked}: status $status $s->{body}");
-    $self->again(1, "status $status");
-    return 1;
-}
-
-sub story {
-    my $self = shift;
-    my $s = $self->{stream};
-    return "$self->{name} " . ($self->{conv} || '') . ': ' . join '; ', ($self->{view} ? $self->{view}->story : ()), @{ $self->{history} || [] },
-        $s ? "now $self->{asked}: " . ($s->status || 'no answer yet') . ', ' . int($s->{bytes}) . ' bytes' : 'not connected';
-}
-
-package SI::Chaos::Reader;
-
-use strict;
-use warnings;
-our @ISA = ('SI::Chaos::Actor');
-
-sub now { SI::Test::Stream::now() }
-
-sub new {
-    my ($class, $chaos, $name, $conv) = @_;
-    my $self = bless { chaos => $chaos, name => $name, conv => $conv }, $class;
-    $self->fresh;
-    return $self;
-}
-
-# A reader that has seen nothing yet.
-sub fresh {
-    my $self = shift;
-    $self->{from} = ('', '', 'start', 'now')[rand 4];
-    $self->{view} = SI::Chaos::View->new($self->{chaos}, $self->{name}, $self->{conv});
-    @$self{qw(last floor)} = ();
-    $self->{at} = now() + rand 0.5;
-    $self->{leave} = now() + 2 + rand 20;
-}
-
-sub begin {
-    my $self = shift;
-    my $path = "/v1/conversations/$self->{conv}/events";
-    my $last = $self->{last};
-    my %h;
-    if (!defined $last) {
-        $path .= "?from=$self->{from}" if $self->{from};
-        # What is posted after the head has come must be seen.
-        $self->{floor} = undef;
-        $self->{view}->start($self->{from});
-    }
-    elsif (rand() < 0.3) { $path .= "?last_event_id=$last" }
-    else { $h{'Last-Event-ID'} = $last }
-    $self->request(GET => $path, undef, \%h);
-}
-
-sub look {
-    my $self = shift;
-    my $s = $self->{stream};
-    return if $self->refused(200);
-    if ($s->status) {
-        $self->{floor} = now() unless defined $self->{floor};
-        for my $e (splice @{ $s->{events} }) {
-            $self->{view}->event($e, $self->{floor});
-            $self->{chaos}->count('deliveries');
-        }
-        # As EventSource has it: an id counts also without data.
-        $self->{last} = $s->{last_id} if defined $s->{last_id};
-    }
-    if ($s->ended) { return $self->again(($s->{retry} || 1000) / 1000, $s->ended . ($s->complete ? ', whole' : '')) }
-    $self->wander if $self->{chaos}{posting} && !$self->{chaos}{strict} && now() > $self->{leave};
-}
-
-# People close tabs, lose the network, and open another tab.
-sub wander {
-    my $self = shift;
-    $self->{leave} = now() + 2 + rand 20;
-    rand() < 0.5 ? $self->{stream}->rst : $self->{stream}->close;
-    $self->again(1, 'left');
-    $self->fresh if rand() < 0.2;
-}
-
-sub caught_up {
-    my $self = shift;
-    my $view = $self->{view};
-    my $last = $self->{chaos}->last_number($self->{conv});
-    # Who came after the last turn has nothing to see.
-    return $self->{stream} && $self->{stream}->status && $self->{stream}->status == 200 && ($view->{done} || !$view->{turn})
-        && ($view->{turn} ? $view->{turn} >= $last : !$view->missed($last, $self->{floor}));
-}
-
-package SI::Chaos::Sender;
-
-use strict;
-use warnings;
-our @ISA = ('SI::Chaos::Actor');
-
-sub now { SI::Test::Stream::now() }
-
-sub new {
-    my ($class, $chaos, $name) = @_;
-    return bless { chaos => $chaos, name => $name, at => now() + rand 0.5, posted => 0 }, $class;
-}
-
-sub idle { my $self = shift; return !$self->{post} }
-
-sub begin {
-    my $self = shift;
-    return $self->attempt if $self->{post};
-    my $chaos = $self->{chaos};
-    if (!$chaos->{posting} || $chaos->{strict}) { $self->{at} = undef; return }
-    $self->post($chaos->{conv}[rand @{ $chaos->{conv} }], ('stream', 'stream', 'stream', 'wait', 'async')[rand 5]);
-}
-
-sub post {
-    my ($self, $conv, $mode) = @_;
-    my $client = "$self->{name} " . ++$self->{posted};
-    my $post = { client => $client, conv => $conv, mode => $mode, at => now(), input => "$client says something" };
-    $self->{chaos}{posts}{$client} = $post;
-    @$self{qw(post conv view history)} = ($post, $conv, undef, []);
-    $self->attempt;
-}
-
-# The same turn again, whatever came of it before; a stream of a known turn may be resumed instead.
-sub attempt {
-    my $self = shift;
-    my $p = $self->{post};
-    if ($p->{mode} eq 'stream' && $p->{accepted} && rand() < 0.5) {
-        return $self->request(GET => "/v1/turns/$p->{accepted}/events", undef, defined $self->{view}{last} ? { 'Last-Event-ID' => $self->{view}{last} } : {});
-    }
-    return $self->request(GET => "/v1/turns/$p->{accepted}") if $p->{mode} eq 'async' && $p->{accepted};
-    $self->{view} = SI::Chaos::View->new($self->{chaos}, "$self->{name} (turn $p->{client})", $p->{conv}, 1) if $p->{mode} eq 'stream';
-    $self->request(POST => "/v1/conversations/$p->{conv}/turns", { input => $p->{input}, client_turn_id => $p->{client} },
-        { Accept => $p->{mode} eq 'stream' ? 'text/event-stream' : 'application/json', $p->{mode} eq 'async' ? (Prefer => 'respond-async') : () });
-}
-
-sub accepted {
-    my ($self, $id) = @_;
-    my $p = $self->{post};
-    $self->{chaos}->bad(store => "$self->{name}: $p->{client} was turn $p->{accepted} and is turn $id") if $p->{accepted} && $p->{accepted} ne $id;
-    $p->{accepted} = $id;
-}
-
-sub look {
-    my $self = shift;
-    my $p = $self->{post} or return;
-    my $s = $self->{stream};
-    return if $self->refused(200, 202);
-    return $p->{mode} eq 'stream' ? $self->look_stream($p, $s) : $self->look_json($p, $s);
-}
-
-sub look_stream {
-    my ($self, $p, $s) = @_;
-    for my $e (splice @{ $s->{events} }) {
-        $self->{view}->event($e, 0);
-        my ($number) = $e->{id} =~ /^(\d+)/;
-        my $k = $self->{chaos}{ids}{ $p->{conv} }{ $e->{id} } or next;
-        $self->accepted($k->{turn});
-        $self->{chaos}{turns}{ $p->{conv} }{$number}{posted} ||= $p->{at};
-        if ($k->{type} =~ /^turn\.(?:completed|failed|cancelled)$/) { return $self->over }
-    }
-    return $self->again(0.5, $s->ended . ($s->complete ? ', whole' : '')) if $s->ended;
-}
-
-sub look_json {
-    my ($self, $p, $s) = @_;
-    return unless $s->ended;
-    return $self->again(0.5, $s->ended) unless $s->complete;
-    my $t = eval { JSON::PP->new->utf8->decode($s->{body}) };
-    if (ref $t ne 'HASH' || !$t->{id}) {
-        $self->{chaos}->bad(answer => "$self->{name}: $self->{asked}: " . $s->status . " without a turn: $s->{body}");
-        return $self->again(1, 'no turn');
-    }
-    $self->accepted($t->{id});
-    my $known = $self->{chaos}{turns}{ $p->{conv} }{ $t->{number} } ||= {};
-    $known->{posted} ||= $p->{at};
-    if ($t->{state} eq 'completed') {
-        $known->{answered} = $t->{output};
-        $self->{chaos}->bad(text => "$self->{name}: turn $t->{number} of $p->{conv} is \"$known->{content}\" to readers and \"$t->{output}\" to its sender")
-            if defined $known->{content} && $known->{content} ne $t->{output};
-        return $self->over;
-    }
-    if ($p->{mode} eq 'wait' || $t->{state} !~ /^(?:queued|running)$/) {
-        $self->{chaos}->bad(answer => "$self->{name}: $self->{asked}: $s->{body}");
-    }
-    return $self->again(0.3, "is $t->{state}");
-}
-
-sub over {
-    my $self = shift;
-    my $chaos = $self->{chaos};
-    my $took = now() - $self->{post}{at};
-    if ($took > $chaos->{worst}) { $chaos->{worst} = $took; $chaos->note("$self->{post}{client} took $took s") if $took > 8 }
-    $self->{stream}->close;
-    $self->{stream} = $self->{post} = undef;
-    $self->{at} = now() + rand 0.3;
 }
 
 1;
