@@ -374,6 +374,10 @@ ngx_si_answer_run(ngx_si_ctx_t *ctx)
 {
     ngx_int_t  rc;
 
+    if (ctx->mirror) {
+        ngx_si_seat_leave(ctx);
+    }
+
     if (!ctx->request->header_sent && ngx_si_answer_start(ctx) != NGX_OK) {
         return;
     }
@@ -560,6 +564,10 @@ ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry)
     u_char     text[sizeof("retry: \n\n") + NGX_INT64_LEN];
     size_t     len;
     ngx_int_t  rc;
+
+    if (ctx->mirror) {
+        ngx_si_seat_leave(ctx);
+    }
 
     if (!ctx->stream || !ngx_si_answer_boundary(ctx)) {
         ngx_si_ctx_abort(ctx);

@@ -16,7 +16,6 @@
 #define NGX_SI_IOVS  16
 
 
-static ngx_uint_t ngx_si_cursor_clear(ngx_si_ctx_t *ctx);
 static void ngx_si_cursor_move(ngx_si_ctx_t *ctx, ngx_si_block_t *b,
     uint32_t offset);
 static void ngx_si_cursor_arm(ngx_si_ctx_t *ctx);
@@ -52,7 +51,7 @@ ngx_si_cursor_can_direct(ngx_http_request_t *r)
 
 /* nothing of this request is on its way to the socket */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_si_cursor_clear(ngx_si_ctx_t *ctx)
 {
     ngx_http_request_t  *r = ctx->request;
@@ -85,6 +84,7 @@ ngx_si_cursor_fresh(ngx_si_ctx_t *ctx, ngx_si_block_t *fresh)
     switch (ngx_si_cursor_send(ctx, &fresh, &offset)) {
 
     case NGX_OK:
+        ngx_si_seat_take(ctx);
         return;
 
     case NGX_AGAIN:
@@ -121,6 +121,14 @@ ngx_si_cursor_move(ngx_si_ctx_t *ctx, ngx_si_block_t *b, uint32_t offset)
     if (old && --old->cursors == 0) {
         ngx_si_log_trim(m);
     }
+}
+
+
+void
+ngx_si_cursor_lag(ngx_si_ctx_t *ctx, ngx_si_block_t *b, uint32_t offset)
+{
+    ngx_si_cursor_move(ctx, b, offset);
+    ngx_si_cursor_arm(ctx);
 }
 
 
@@ -171,6 +179,9 @@ ngx_si_cursor_run(ngx_si_ctx_t *ctx)
     } else if (ctx->mirror->ended) {
         rc = ngx_si_out_send(ctx, 1);
         ngx_si_ctx_finish(ctx, rc == NGX_ERROR ? NGX_ERROR : NGX_OK);
+
+    } else {
+        ngx_si_seat_take(ctx);
     }
 }
 
@@ -324,6 +335,10 @@ ngx_si_cursor_beat(ngx_si_ctx_t *ctx)
         return;
     }
 
+    if (ctx->mirror) {
+        ngx_si_seat_leave(ctx);
+    }
+
     if (ctx->direct) {
         rc = ngx_si_cursor_beat_direct(ctx);
 
@@ -340,6 +355,9 @@ ngx_si_cursor_beat(ngx_si_ctx_t *ctx)
 
     } else if (rc == NGX_AGAIN) {
         ngx_si_cursor_arm(ctx);
+
+    } else if (ctx->mirror) {
+        ngx_si_seat_take(ctx);
     }
 }
 

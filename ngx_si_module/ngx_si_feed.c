@@ -187,6 +187,8 @@ ngx_si_log_fan_out(ngx_si_mirror_t *m, ngx_si_block_t *fresh)
 {
     ngx_queue_t  todo, *q;
 
+    ngx_si_seat_fan_out(m, fresh);
+
     if (ngx_queue_empty(&m->readers)) {
         return;
     }

@@ -178,6 +178,8 @@ ngx_si_log_merge(ngx_si_mirror_t *m, ngx_si_mirror_t *into)
     ngx_si_log_publish(m);
     ngx_si_log_publish(into);
 
+    ngx_si_seat_leave_all(m);
+
     while (!ngx_queue_empty(&m->readers)) {
         q = ngx_queue_head(&m->readers);
         ctx = ngx_queue_data(q, ngx_si_ctx_t, reader);
@@ -223,6 +225,7 @@ ngx_si_log_leave(ngx_si_ctx_t *ctx)
 {
     ngx_si_mirror_t  *m = ctx->mirror;
 
+    ngx_si_seat_leave(ctx);
     ngx_queue_remove(&ctx->reader);
     m->nreaders--;
     ctx->mirror = NULL;
@@ -269,6 +272,8 @@ ngx_si_log_destroy(ngx_si_mirror_t *m)
 
     ngx_si_log_free_blocks(m->head, 1);
     ngx_si_log_free_blocks(m->open, 0);
+
+    free(m->seats);
 
     if (m->tenant.data) {
         ngx_free(m->tenant.data);
@@ -319,6 +324,7 @@ ngx_si_log_end(ngx_si_mirror_t *m, ngx_uint_t aborted)
     ngx_si_log_unbind(m, 0);
 
     m->ended = 1;
+    ngx_si_seat_leave_all(m);
 
     ngx_queue_init(&todo);
 
@@ -345,6 +351,8 @@ ngx_si_log_close(ngx_si_mirror_t *m, ngx_si_counter_e why, ngx_msec_t retry)
     ngx_si_ctx_t  *ctx;
 
     ngx_si_log_hold(m);
+
+    ngx_si_seat_leave_all(m);
 
     while (m->nreaders) {
         q = ngx_queue_empty(&m->readers) ? ngx_queue_head(&m->lagging)

@@ -60,6 +60,14 @@ typedef struct ngx_si_mirror_s  ngx_si_mirror_t;
 typedef struct ngx_si_proc_s    ngx_si_proc_t;
 
 
+typedef struct {
+    ngx_si_ctx_t             *ctx;
+    off_t                     sent;     /* not yet added to c->sent */
+    ngx_msec_t                last;
+    ngx_socket_t              fd;
+} ngx_si_seat_t;
+
+
 /* shared counters: gauges first, then totals, which outlive their process */
 
 typedef enum {
@@ -232,6 +240,7 @@ struct ngx_si_ctx_s {
     ngx_queue_t               reader;   /* mirror->readers or ->lagging */
     ngx_si_block_t           *block;    /* NULL: at the mirror's end */
     uint32_t                  offset;   /* in the block, in framed bytes */
+    uint32_t                  seat;     /* 1-based, 0: in a queue */
 
     uint32_t                  tail;     /* the last four private bytes */
     uint32_t                  credit;   /* sent to the client, to be credited */
@@ -309,6 +318,9 @@ struct ngx_si_mirror_s {
 
     ngx_queue_t               readers;  /* cursors at the end */
     ngx_queue_t               lagging;  /* cursors with a block */
+    ngx_si_seat_t            *seats;
+    ngx_uint_t                nseats;
+    ngx_uint_t                aseats;
     ngx_uint_t                nreaders;
 
     ngx_si_block_t           *head;     /* published */
@@ -494,6 +506,16 @@ void ngx_si_cursor_fresh(ngx_si_ctx_t *ctx, ngx_si_block_t *fresh);
 void ngx_si_cursor_run(ngx_si_ctx_t *ctx);
 void ngx_si_cursor_beat(ngx_si_ctx_t *ctx);
 ngx_uint_t ngx_si_cursor_can_direct(ngx_http_request_t *r);
+
+/* ngx_si_seat.c */
+void ngx_si_seat_take(ngx_si_ctx_t *ctx);
+void ngx_si_seat_sync(ngx_si_ctx_t *ctx);
+void ngx_si_seat_leave(ngx_si_ctx_t *ctx);
+void ngx_si_seat_leave_all(ngx_si_mirror_t *m);
+void ngx_si_seat_fan_out(ngx_si_mirror_t *m, ngx_si_block_t *fresh);
+ngx_uint_t ngx_si_cursor_clear(ngx_si_ctx_t *ctx);
+void ngx_si_cursor_lag(ngx_si_ctx_t *ctx, ngx_si_block_t *b,
+    uint32_t offset);
 
 /* ngx_si_resume.c */
 void ngx_si_resume_start(ngx_si_mirror_t *m, ngx_int_t avoid);

@@ -217,6 +217,8 @@ ngx_si_tick_visit(ngx_si_ctx_t *ctx)
 
     slcf = ngx_http_get_module_loc_conf(ctx->request, ngx_si_module);
 
+    ngx_si_seat_sync(ctx);
+
     if (ngx_si_tick_stalled(ctx, slcf)) {
         ngx_log_error(NGX_LOG_INFO, ctx->request->connection->log, 0,
                       "si client closed: it takes no bytes");
