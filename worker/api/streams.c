@@ -10,7 +10,7 @@
 /* HEAD of a stream: what GET would say, and no more. True: answered. */
 static bool head_only(request_t *r)
 {
-    call_head_t head = { .status = 200, .length = -1, .type = "text/event-stream" };
+    call_head_t head = { .status = 200, .length = -1, .stream = true, .type = "text/event-stream" };
 
     if (!str_is(r->call->method, "HEAD")) {
         return false;
