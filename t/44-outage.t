@@ -59,7 +59,7 @@ kill STOP => @frozen;
 $model->go($asked, 'kept on disk');
 $model->finish($asked);
 $s->wait_event('delta');
-poll_until { glob "$si->{dir}/run/journal/$turn.json" } 60, 'the end of the turn on disk';
+poll_until { -e "$si->{dir}/run/journal/$turn.json" } 60, 'the end of the turn on disk';
 $si->kill9($_) for $si->worker_pids;
 kill CONT => @frozen;
 is $s->wait_event('turn.completed', 60)->{data}{message}{content}, 'kept on disk', 'an answer outlives Postgres and its worker';
