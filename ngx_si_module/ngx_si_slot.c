@@ -15,6 +15,8 @@ static ngx_si_link_t *ngx_si_pool_by_key(ngx_si_pool_t *pool, ngx_str_t *key,
     ngx_int_t avoid);
 static ngx_si_link_t *ngx_si_pool_by_load(ngx_si_pool_t *pool,
     ngx_int_t avoid);
+static ngx_si_link_t *ngx_si_pool_slot(ngx_si_pool_t *pool,
+    ngx_uint_t number);
 static void ngx_si_pool_wake(ngx_si_pool_t *pool);
 
 
@@ -237,13 +239,39 @@ ngx_si_pool_by_load(ngx_si_pool_t *pool, ngx_int_t avoid)
 }
 
 
+/* a slot's number as a name: whoever has the slot now */
+
+static ngx_si_link_t *
+ngx_si_pool_slot(ngx_si_pool_t *pool, ngx_uint_t number)
+{
+    ngx_err_t       err;
+    ngx_si_slot_t  *slot = &pool->slots[number];
+
+    if (slot->link == NULL) {
+        slot->link = ngx_si_link_connect(pool, slot, NULL, &err);
+    }
+
+    return slot->link && slot->link->reason == NULL ? slot->link : NULL;
+}
+
+
+/* a worker that goes still takes the calls that another one sends to it */
+
 ngx_si_link_t *
 ngx_si_pool_instance(ngx_si_pool_t *pool, ngx_str_t *name)
 {
+    ngx_int_t       n;
     ngx_err_t       err;
     ngx_uint_t      i;
     ngx_queue_t    *q;
     ngx_si_link_t  *link;
+
+    n = ngx_atoi(name->data, name->len);
+
+    if (n != NGX_ERROR) {
+        return (ngx_uint_t) n < pool->nslots ? ngx_si_pool_slot(pool, n)
+                                             : NULL;
+    }
 
     for (q = ngx_queue_head(&pool->links);
          q != ngx_queue_sentinel(&pool->links);
@@ -251,8 +279,10 @@ ngx_si_pool_instance(ngx_si_pool_t *pool, ngx_str_t *name)
     {
         link = ngx_queue_data(q, ngx_si_link_t, queue);
 
-        if ((link->state == NGX_SI_LINK_UP
-             || (link->state == NGX_SI_LINK_HELLO && link->slot == NULL))
+        if (link->reason == NULL
+            && (link->state == NGX_SI_LINK_UP
+                || link->state == NGX_SI_LINK_AWAY
+                || (link->state == NGX_SI_LINK_HELLO && link->slot == NULL))
             && link->name_len == name->len
             && ngx_strncmp(link->name, name->data, name->len) == 0)
         {

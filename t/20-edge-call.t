@@ -187,6 +187,33 @@ subtest 'MOVED' => sub {
     $far->kill_it;
 };
 
+subtest 'MOVED to a worker that goes, and to a slot' => sub {
+    my $far = $edge->worker(8, 888);
+    $far->{goes} = 1;
+    my @c;
+    for my $name ('8.888', 1) {
+        push @c, $edge->get('/m?k=y');
+        my $call = next_call();
+        my $at = $name eq '1' ? $w[1] : $far;
+        # twice: the second call must not need a link of its own to the slot
+        for my $try (1, 2) {
+            $call->moved($name);
+            my $again = $at->call;
+            is $again->{call_key}, $call->{call_key}, "$name: the call comes";
+            $again->json('{}');
+            $c[-1]->wait_whole;
+            is $c[-1]->status, 200, "$name: and is answered";
+            last if $try == 2;
+            push @c, $edge->get('/m?k=y');
+            $call = next_call();
+        }
+    }
+    is scalar @{ $w[1]{links} }, 1, 'a slot has one link';
+    cmp_ok $far->{greeted}, '<=', 2, 'a worker that goes has one, until it is idle';
+    $_->close for @c;
+    $far->kill_it;
+};
+
 subtest 'a link dies before HEAD' => sub {
     my $c = $edge->client("POST /d?k=q HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc");
     my $call = next_call();

@@ -43,9 +43,11 @@ sub accepted {
     my $link = { fh => $c, in => '', worker => $self };
     $link->{on_read} = sub { $self->readable($link) };
     push @{ $self->{links} }, SI::Edge::add_handle($link);
-    # a silent worker never greets, an unborn one greets wrongly
+    # a silent worker never greets, an unborn one greets wrongly, one that goes says so at once
     return if $self->{silent};
-    $self->raw($link, frame_bytes($F{HELLO}, 0, 0, $self->{hello} // field(VERSION => pack 'V', 1) . field(PEER => $self->{name})));
+    $self->{greeted}++;
+    $self->raw($link, frame_bytes($F{HELLO}, 0, 0, $self->{hello} // field(VERSION => pack 'V', 1) . field(PEER => $self->{name}))
+        . ($self->{goes} ? frame_bytes($F{GOAWAY}, 0, 0, '') : ''));
 }
 
 sub readable {
