@@ -192,6 +192,15 @@ static void test_query(void)
 
 static void test_rest(void)
 {
+    bool within = true;
+
+    for (int i = 0; i < 1000; i++) {
+        uint64_t first = backoff_ms(1, 100, 5000), third = backoff_ms(3, 100, 5000), late = backoff_ms(4000000000u, 100, 5000);
+
+        within &= first >= 50 && first <= 100 && third >= 200 && third <= 400 && late >= 2500 && late <= 5000;
+    }
+    ok(within, "waiting doubles up to its maximum, and is spread over the upper half");
+
     uint64_t us = clock_us(), ms = clock_ms();
 
     ok(ms >= us / 1000 && clock_us() / 1000 >= ms, "one monotonic clock");

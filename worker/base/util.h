@@ -12,6 +12,12 @@ uint64_t clock_ms(void);
 uint64_t clock_us(void);
 uint64_t clock_wall_ms(void);
 
+/*
+ * How long to wait after the n-th failure in a row (n >= 1): min doubled with each, up to max, of which a random share
+ * of the upper half is taken, so that many who failed together do not come back together. All in ms.
+ */
+uint64_t backoff_ms(unsigned failures, uint64_t min, uint64_t max);
+
 /* UUID version 7 (RFC 9562: time-ordered) as lower-case text with NUL. */
 void uuid_new(char out[UUID_LEN + 1]);
 /* 8-4-4-4-12 hex digits, any case. */

@@ -29,19 +29,6 @@ static void on_backoff(ltimer_t *t)
     conn_start(container_of(t, pg_conn_t, timer));
 }
 
-static uint64_t backoff(unsigned failures)
-{
-    uint64_t ms = BACKOFF_MIN;
-    uint16_t r;
-
-    while (--failures > 0 && ms < BACKOFF_MAX) {
-        ms *= 2;
-    }
-    ms = SI_MIN(ms, BACKOFF_MAX);
-    random_bytes(&r, sizeof(r));
-    return ms / 2 + ms * r / (2 * UINT16_MAX);
-}
-
 /* libpq's messages end in a line break and may have several lines. */
 static void log_failure(pg_conn_t *c, const char *why)
 {
@@ -86,7 +73,7 @@ static void conn_fail(pg_conn_t *c, const char *why)
     log_failure(c, why);
     conn_close(c);
     conn_state(c, CONN_DOWN);
-    loop_timer(&c->timer, backoff(c->failures), on_backoff);
+    loop_timer(&c->timer, backoff_ms(c->failures, BACKOFF_MIN, BACKOFF_MAX), on_backoff);
 }
 
 static void on_too_slow(ltimer_t *t)

@@ -115,19 +115,6 @@ static void on_backoff(ltimer_t *t)
     conn_start(container_of(t, redis_conn_t, timer));
 }
 
-static uint64_t backoff(unsigned failures)
-{
-    uint64_t ms = BACKOFF_MIN;
-    uint16_t r;
-
-    while (--failures > 0 && ms < BACKOFF_MAX) {
-        ms *= 2;
-    }
-    ms = SI_MIN(ms, BACKOFF_MAX);
-    random_bytes(&r, sizeof(r));
-    return ms / 2 + ms * r / (2 * UINT16_MAX);
-}
-
 /* The connection has gone, or is going: a new try is made later. */
 static void conn_lost(redis_conn_t *c, const char *why)
 {
@@ -142,7 +129,7 @@ static void conn_lost(redis_conn_t *c, const char *why)
     log_fmt(c->failures == 1 ? LOG_WARN : LOG_DEBUG, "redis %s: %s: %s", c->name, state_names[c->state],
             why[0] != '\0' ? why : "connection closed");
     conn_state(c, RCONN_DOWN);
-    loop_timer(&c->timer, backoff(c->failures), on_backoff);
+    loop_timer(&c->timer, backoff_ms(c->failures, BACKOFF_MIN, BACKOFF_MAX), on_backoff);
 }
 
 /* Ends it from this side. hiredis then calls the callbacks of all commands under way with no reply. */
