@@ -329,6 +329,10 @@ static void printing(test_t *t)
     text = printed(t, c);
     ok(strstr(text, "\"host=/x user=u password=*** dbname=d\"") != NULL, "a connection string without its password");
     conf_free(c);
+    c = load1(t, "redis: { url: 'redis://:top@secret@127.0.0.1:1/2' }", &err);
+    text = printed(t, c);
+    ok(strstr(text, "redis.url = \"redis://:***@127.0.0.1:1/2\"") != NULL, "nor with an @ in the password");
+    conf_free(c);
 }
 
 /* --- the documents --- */

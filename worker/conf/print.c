@@ -16,7 +16,7 @@ static size_t url_password(const char *text, size_t *n)
     }
     authority += 3;
     end = authority + strcspn(authority, "/?#");
-    at = memchr(authority, '@', (size_t) (end - authority));
+    at = memrchr(authority, '@', (size_t) (end - authority));     /* a password may hold one too */
     colon = at != NULL ? memchr(authority, ':', (size_t) (at - authority)) : NULL;
     if (colon == NULL) {
         return 0;
