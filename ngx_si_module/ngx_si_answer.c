@@ -10,8 +10,6 @@
 
 static ngx_int_t ngx_si_answer_field(ngx_si_ctx_t *ctx, si_field_t *f);
 static ngx_int_t ngx_si_answer_header(ngx_http_request_t *r, si_field_t *f);
-static ngx_int_t ngx_si_answer_add(ngx_http_request_t *r, ngx_str_t *name,
-    ngx_str_t *value);
 static void ngx_si_answer_content_type(ngx_http_request_t *r,
     ngx_str_t *value);
 static ngx_uint_t ngx_si_answer_is(ngx_str_t *s, const char *name);
@@ -194,7 +192,7 @@ ngx_si_answer_header(ngx_http_request_t *r, si_field_t *f)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_si_answer_add(ngx_http_request_t *r, ngx_str_t *name, ngx_str_t *value)
 {
     ngx_table_elt_t  *h;

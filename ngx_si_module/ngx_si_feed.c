@@ -189,13 +189,7 @@ ngx_si_log_fan_out(ngx_si_mirror_t *m, ngx_si_block_t *fresh)
 
     ngx_si_seat_fan_out(m, fresh);
 
-    if (ngx_queue_empty(&m->readers)) {
-        return;
-    }
-
-    ngx_queue_init(&todo);
-    ngx_queue_add(&todo, &m->readers);
-    ngx_queue_init(&m->readers);
+    ngx_si_queue_take(&todo, &m->readers);
 
     while (!ngx_queue_empty(&todo)) {
         q = ngx_queue_head(&todo);

@@ -417,12 +417,7 @@ ngx_si_link_kick(ngx_event_t *ev)
     if (link->state != NGX_SI_LINK_HELLO
         && link->out_size < NGX_SI_OUT_SOFT / 2)
     {
-        ngx_queue_init(&todo);
-
-        if (!ngx_queue_empty(&link->waiting)) {
-            ngx_queue_add(&todo, &link->waiting);
-            ngx_queue_init(&link->waiting);
-        }
+        ngx_si_queue_take(&todo, &link->waiting);
 
         while (!ngx_queue_empty(&todo)) {
             q = ngx_queue_head(&todo);
@@ -432,7 +427,7 @@ ngx_si_link_kick(ngx_event_t *ev)
         }
 
         if (link->state == NGX_SI_LINK_UP) {
-            ngx_si_pool_ready(link->pool);
+            ngx_si_pool_ready(link->pool, 0);
         }
     }
 

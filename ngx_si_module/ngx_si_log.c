@@ -326,12 +326,7 @@ ngx_si_log_end(ngx_si_mirror_t *m, ngx_uint_t aborted)
     m->ended = 1;
     ngx_si_seat_leave_all(m);
 
-    ngx_queue_init(&todo);
-
-    if (!ngx_queue_empty(&m->readers)) {
-        ngx_queue_add(&todo, &m->readers);
-        ngx_queue_init(&m->readers);
-    }
+    ngx_si_queue_take(&todo, &m->readers);
 
     while (!ngx_queue_empty(&todo)) {
         q = ngx_queue_head(&todo);

@@ -374,6 +374,22 @@ struct ngx_si_proc_s {
     unsigned                  exiting:1;
 };
 
+/*
+ * Moves all of one queue to another, which need not be initialised.  To walk
+ * a queue whose members may leave it, or come back, on the way.
+ */
+static ngx_inline void
+ngx_si_queue_take(ngx_queue_t *to, ngx_queue_t *from)
+{
+    ngx_queue_init(to);
+
+    if (!ngx_queue_empty(from)) {
+        ngx_queue_add(to, from);
+        ngx_queue_init(from);
+    }
+}
+
+
 #define ngx_si_count(proc, what, n)  ((proc)->row->value[what] += (n))
 
 
@@ -406,8 +422,8 @@ ngx_si_link_t *ngx_si_pool_instance(ngx_si_pool_t *pool, ngx_str_t *name);
 /* queues a call until a link is up; NGX_BUSY: too many wait */
 ngx_int_t ngx_si_pool_wait(ngx_si_pool_t *pool, ngx_si_call_t *call,
     ngx_msec_t deadline);
-void ngx_si_pool_ready(ngx_si_pool_t *pool);
-void ngx_si_pool_expire(ngx_si_pool_t *pool);
+/* waiting calls try again; expired: only those whose time is up, and they fail */
+void ngx_si_pool_ready(ngx_si_pool_t *pool, ngx_uint_t expired);
 
 /* ngx_si_link.c, ngx_si_bind.c */
 ngx_si_link_t *ngx_si_link_connect(ngx_si_pool_t *pool, ngx_si_slot_t *slot,
@@ -458,6 +474,9 @@ void ngx_si_ctx_problem(ngx_si_ctx_t *ctx, ngx_uint_t status,
     const char *title, const char *code, const char *detail);
 
 /* ngx_si_answer.c */
+/* name and value are not copied */
+ngx_int_t ngx_si_answer_add(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value);
 const char *ngx_si_answer_head(ngx_si_ctx_t *ctx, const u_char *p,
     size_t len);
 const char *ngx_si_answer_data(ngx_si_ctx_t *ctx, const u_char *p,

@@ -10,7 +10,10 @@
 static ngx_int_t ngx_si_problem_send(ngx_http_request_t *r,
     ngx_uint_t status, const char *title, const char *code,
     const char *detail);
-static ngx_int_t ngx_si_problem_retry_after(ngx_http_request_t *r);
+
+
+static ngx_str_t  ngx_si_problem_retry_name = ngx_string("Retry-After");
+static ngx_str_t  ngx_si_problem_retry_value = ngx_string("1");
 
 
 void
@@ -60,7 +63,8 @@ ngx_si_problem_send(ngx_http_request_t *r, ngx_uint_t status,
     r->headers_out.content_type_lowcase = NULL;
 
     if (status == NGX_HTTP_SERVICE_UNAVAILABLE
-        && ngx_si_problem_retry_after(r) != NGX_OK)
+        && ngx_si_answer_add(r, &ngx_si_problem_retry_name,
+                             &ngx_si_problem_retry_value) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -72,23 +76,4 @@ ngx_si_problem_send(ngx_http_request_t *r, ngx_uint_t status,
     }
 
     return ngx_http_output_filter(r, &out);
-}
-
-
-static ngx_int_t
-ngx_si_problem_retry_after(ngx_http_request_t *r)
-{
-    ngx_table_elt_t  *h;
-
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    ngx_memzero(h, sizeof(ngx_table_elt_t));
-    h->hash = 1;
-    ngx_str_set(&h->key, "Retry-After");
-    ngx_str_set(&h->value, "1");
-
-    return NGX_OK;
 }

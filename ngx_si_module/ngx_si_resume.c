@@ -162,13 +162,7 @@ ngx_si_resume_tick(ngx_si_proc_t *proc)
     ngx_queue_t       todo, *q;
     ngx_si_mirror_t  *m;
 
-    if (ngx_queue_empty(&proc->orphans)) {
-        return;
-    }
-
-    ngx_queue_init(&todo);
-    ngx_queue_add(&todo, &proc->orphans);
-    ngx_queue_init(&proc->orphans);
+    ngx_si_queue_take(&todo, &proc->orphans);
 
     while (!ngx_queue_empty(&todo)) {
         q = ngx_queue_head(&todo);

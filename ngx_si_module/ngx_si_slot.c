@@ -342,56 +342,29 @@ ngx_si_pool_wake(ngx_si_pool_t *pool)
 }
 
 
+/* those that must wait again go to the pool's queue, not to the one walked */
+
 void
-ngx_si_pool_ready(ngx_si_pool_t *pool)
+ngx_si_pool_ready(ngx_si_pool_t *pool, ngx_uint_t expired)
 {
     ngx_queue_t     todo, *q;
     ngx_si_call_t  *call;
 
-    if (ngx_queue_empty(&pool->waiting)) {
-        return;
-    }
-
-    /* those that must wait again go to the pool's queue, not to this one */
-
-    ngx_queue_init(&todo);
-    ngx_queue_add(&todo, &pool->waiting);
-    ngx_queue_init(&pool->waiting);
-
-    while (!ngx_queue_empty(&todo)) {
-        q = ngx_queue_head(&todo);
-        call = ngx_queue_data(q, ngx_si_call_t, queue);
-        ngx_si_call_unqueue(call);
-        call->ops->ready(call, 0);
-    }
-}
-
-
-void
-ngx_si_pool_expire(ngx_si_pool_t *pool)
-{
-    ngx_queue_t    *q, todo;
-    ngx_si_call_t  *call;
-
-    if (ngx_queue_empty(&pool->waiting)) {
-        return;
-    }
-
-    ngx_queue_init(&todo);
-    ngx_queue_add(&todo, &pool->waiting);
-    ngx_queue_init(&pool->waiting);
+    ngx_si_queue_take(&todo, &pool->waiting);
 
     while (!ngx_queue_empty(&todo)) {
         q = ngx_queue_head(&todo);
         call = ngx_queue_data(q, ngx_si_call_t, queue);
 
-        if ((ngx_msec_int_t) (call->deadline - ngx_current_msec) > 0) {
+        if (expired
+            && (ngx_msec_int_t) (call->deadline - ngx_current_msec) > 0)
+        {
             ngx_queue_remove(q);
             ngx_queue_insert_tail(&pool->waiting, q);
             continue;
         }
 
         ngx_si_call_unqueue(call);
-        call->ops->ready(call, 1);
+        call->ops->ready(call, expired);
     }
 }

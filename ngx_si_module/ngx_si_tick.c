@@ -177,7 +177,7 @@ ngx_si_tick_expire(ngx_si_proc_t *proc)
     pools = proc->conf->pools.elts;
 
     for (i = 0; i < proc->conf->pools.nelts; i++) {
-        ngx_si_pool_expire(pools[i]);
+        ngx_si_pool_ready(pools[i], 1);
     }
 }
 
@@ -189,13 +189,7 @@ ngx_si_tick_walk(ngx_si_proc_t *proc, ngx_queue_t *bucket)
 {
     ngx_queue_t  todo, *q;
 
-    if (ngx_queue_empty(bucket)) {
-        return;
-    }
-
-    ngx_queue_init(&todo);
-    ngx_queue_add(&todo, bucket);
-    ngx_queue_init(bucket);
+    ngx_si_queue_take(&todo, bucket);
 
     while (!ngx_queue_empty(&todo)) {
         q = ngx_queue_head(&todo);
