@@ -249,9 +249,6 @@ static int co_cut(request_t *r, const turn_row_t *row)
     t = co_conv_turn(c, r->id);
     if (t) {
         turn_ref(t);
-        if (t->shadow) {
-            follower_wake(c);
-        }
         turn_cancel(t);
         rc = co_turn_wait(t, clock_ms() + CANCEL_MS);
         turn_unref(t);

@@ -25,7 +25,6 @@ typedef struct proc {
     struct links    *links;    /* link/link */
     struct conf     *conf;     /* conf/conf */
     struct convs    *convs;    /* turn/conv */
-    struct llm      *llm;      /* llm/gateway */
 } proc_t;
 
 extern proc_t proc;

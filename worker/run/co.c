@@ -236,6 +236,27 @@ int co_yield(void)
     return must_end(co) ? SI_ECANCELED : SI_OK;
 }
 
+int co_wait_in(list_t *waiters, const char *where, uint64_t deadline)
+{
+    waiter_t w;
+    int      rc;
+
+    wait_init(&w.wait);
+    list_push(waiters, &w.node);
+    rc = co_wait(&w.wait, where, deadline);
+    list_remove(&w.node);
+    return rc;
+}
+
+void waiters_wake(list_t *waiters, int rc)
+{
+    list_each_safe(it, waiters) {
+        waiter_t *w = list_entry(it, waiter_t, node);
+        list_remove(&w->node);
+        wait_wake(&w->wait, rc);
+    }
+}
+
 int co_sleep(uint64_t ms, const char *where)
 {
     co_t *co = self_in("co_sleep");

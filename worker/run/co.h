@@ -48,6 +48,17 @@ static inline void wait_init(wait_t *w) { *w = (wait_t) { NULL, 0, false }; }
 int   co_wait(wait_t *w, const char *where, uint64_t deadline);
 /* Completes a wait. The first one wins: returns false, and changes nothing, if it was done already. */
 bool  wait_wake(wait_t *w, int rc);
+/* Several coroutines that wait for the same thing stand in a list, in the order of their arrival. */
+typedef struct waiter {
+    list_t node;
+    wait_t wait;
+} waiter_t;
+
+/* Stands in the list until it is woken: as co_wait(). */
+int   co_wait_in(list_t *waiters, const char *where, uint64_t deadline);
+/* Wakes all of them with this result. */
+void  waiters_wake(list_t *waiters, int rc);
+
 /* Sleeps; 0, SI_ECANCELED, or SI_ETIMEDOUT when co_deadline() ended it early. */
 int   co_sleep(uint64_t ms, const char *where);
 /* Lets the others run once; 0 or SI_ECANCELED. */

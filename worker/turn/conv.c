@@ -15,12 +15,6 @@
 #define CONV_WAIT_MS     10000
 #define CLAIM_TRIES      4
 #define MEND_MS          300
-#define SHADOW_MS        1000
-
-typedef struct {
-    list_t node;
-    wait_t wait;
-} conv_waiter_t;
 
 void convs_init(void)
 {
@@ -37,27 +31,6 @@ size_t convs_count(void)
 }
 
 static void co_release(void *arg);
-
-static void wake_all(list_t *head, int rc)
-{
-    list_each_safe(it, head) {
-        conv_waiter_t *w = list_entry(it, conv_waiter_t, node);
-        list_remove(&w->node);
-        wait_wake(&w->wait, rc);
-    }
-}
-
-static int co_wait_opening(list_t *head, uint64_t deadline)
-{
-    conv_waiter_t w;
-    int           rc;
-
-    wait_init(&w.wait);
-    list_push(head, &w.node);
-    rc = co_wait(&w.wait, "conv:open", deadline);
-    list_remove(&w.node);
-    return rc;
-}
 
 /* --- life of one conversation --- */
 
@@ -179,7 +152,7 @@ static void co_release(void *arg)
         c->state = CONV_OPENING;
         co_store_release(a, c->id, proc.convs->me, c->epoch);
         conv_close(c);
-        wake_all(&c->opening, SI_EAGAIN);
+        waiters_wake(&c->opening, SI_EAGAIN);
     }
     arena_free(a);
     conv_unref(c);
@@ -198,33 +171,40 @@ void conv_lose(conv_t *c)
     list_each_safe(it, &c->turns) {
         turn_drop(list_entry(it, turn_t, node));
     }
-    wake_all(&c->lock, SI_ECONFLICT);
+    waiters_wake(&c->lock, SI_ECONFLICT);
     conv_unref(c);
 }
 
 /* --- opening --- */
 
+const char *owner_here(const char *owner)
+{
+    size_t node = strlen(proc.node);
+
+    return strncmp(owner, proc.node, node) == 0 && owner[node] == '/' ? owner + node + 1 : NULL;
+}
+
 /* Asks Postgres for the conversation, past owners that are known to be dead. */
 static int co_claim(conv_t *c, arena_t *a, const char **moved)
 {
     const char *dead = NULL;
-    size_t      node = strlen(proc.node);
 
     for (int i = 0; i < CLAIM_TRIES; i++) {
-        const char *owner = NULL;
+        const char *owner = NULL, *instance;
         int rc = co_store_claim(a, c->tenant, c->user, c->id, proc.convs->me, dead, &c->epoch, &owner);
 
         if (rc != SI_ECONFLICT) {
             return rc;
         }
-        if (owner && (strncmp(owner, proc.node, node) != 0 || owner[node] != '/')) {
-            return co_follow(c, owner);
-        }
         if (!owner) {
             continue;
         }
-        if (links_alive(owner + node + 1)) {
-            *moved = owner + node + 1;
+        instance = owner_here(owner);
+        if (!instance) {
+            return co_follow(c, owner);
+        }
+        if (links_alive(instance)) {
+            *moved = instance;
             return SI_ECONFLICT;
         }
         dead = owner;
@@ -307,7 +287,7 @@ static int co_open_new(conv_t *c, arena_t *a, const char **moved)
         conv_close(c);
         snprintf(c->moved, sizeof(c->moved), "%s", rc == SI_ECONFLICT && *moved ? *moved : "");
     }
-    wake_all(&c->opening, rc);
+    waiters_wake(&c->opening, rc);
     return rc;
 }
 
@@ -338,7 +318,7 @@ int co_conv_open(const char *tenant, const char *user, const char *id, conv_t **
             return rc;
         }
         c->refs++;
-        rc = co_wait_opening(&c->opening, clock_ms() + CONV_WAIT_MS);
+        rc = co_wait_in(&c->opening, "conv:open", clock_ms() + CONV_WAIT_MS);
         *moved = c->moved[0] ? arena_strdup(a, c->moved) : NULL;
         conv_unref(c);
         if (rc != 0 && rc != SI_EAGAIN) {
@@ -358,12 +338,10 @@ int co_conv_mend(conv_t *c)
     if (!c->doubt) {
         return 0;
     }
-    a = arena_new(4096);
+    a = arena_new(1024);
     rc = co_store_refence(a, c->id, proc.convs->me, &c->epoch);
-    if (rc == 0) {
-        rc = co_load(c, a);
-    }
     arena_free(a);
+    rc = rc ? rc : co_conv_reload(c);
     if (rc == 0) {
         c->doubt = false;
         log_line(LOG_INFO, "conversation was compared with the store again", "conversation", c->id, NULL);
@@ -406,7 +384,7 @@ int co_conv_lock(conv_t *c, uint64_t deadline)
         c->locked = true;
         return 0;
     }
-    conv_waiter_t w;
+    waiter_t w;
 
     wait_init(&w.wait);
     list_push(&c->lock, &w.node);
@@ -420,7 +398,7 @@ int co_conv_lock(conv_t *c, uint64_t deadline)
 
 void conv_unlock(conv_t *c)
 {
-    conv_waiter_t *w = list_first(&c->lock, conv_waiter_t, node);
+    waiter_t *w = list_first(&c->lock, waiter_t, node);
 
     if (!w) {
         c->locked = false;
@@ -468,7 +446,7 @@ turn_t *co_conv_turn(conv_t *c, const char *id)
     turn_t  *t = conv_turn_id(c, id);
     uint64_t until = clock_ms() + SHADOW_MS;
 
-    while (!t && c->state == CONV_FOLLOW && clock_ms() < until && co_sleep(20, "conv:turn") == 0) {
+    while (!t && c->state == CONV_FOLLOW && clock_ms() < until && co_sleep(SHADOW_LOOK_MS, "conv:turn") == 0) {
         t = conv_turn_id(c, id);
     }
     return t;

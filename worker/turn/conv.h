@@ -27,7 +27,7 @@ typedef struct conv {
     list_t       turns;         /* a run of consecutive numbers up to last_number */
     turn_t      *current;       /* the running one */
     evlog_t     *log;           /* "c:…" */
-    list_t       opening;       /* conv_waiter: calls that wait until it is open */
+    list_t       opening;       /* waiter_t: calls that wait until it is open */
     char         moved[64];     /* that is why it could not be opened: the instance that owns it */
     list_t       lock;          /* and those that wait to add a turn */
     bool         locked;
@@ -52,7 +52,6 @@ typedef struct convs {
     size_t  unfinished, running;
     ltimer_t lease, sweep, drain;
     uint64_t drain_until;       /* clock_ms(): leaves then, whatever still runs */
-    uint64_t leased;            /* clock_ms() of the last renewal that held */
     bool    stopping;
 } convs_t;
 
@@ -65,6 +64,8 @@ void convs_init(void);
  */
 int  co_conv_open(const char *tenant, const char *user, const char *id, conv_t **out, const char **moved, arena_t *a);
 void conv_unref(conv_t *c);
+/* The instance in an owner's name, "<slot>.<pid>", if it is one of this machine; else NULL. Points into `owner`. */
+const char *owner_here(const char *owner);
 /* Open or opening here, or NULL. */
 conv_t *conv_find(const char *tenant, const char *user, const char *id);
 /* One at a time adds turns, so that numbers are in the order of memory. 0, SI_ECANCELED, SI_ETIMEDOUT. */
@@ -74,6 +75,9 @@ void conv_unlock(conv_t *c);
 int  co_conv_mend(conv_t *c);
 /* The same, as soon as the store answers, with the lock taken. */
 void conv_mend_later(conv_t *c);
+#define SHADOW_MS       1000    /* what happens on another machine is seen here within this time */
+#define SHADOW_LOOK_MS  20
+
 /* Looks in Postgres for turns that another machine queued, and for cancels that were asked for there. Takes the lock. */
 void co_conv_refresh(conv_t *c);
 /* The same for who holds the lock: 0 or the store's error. */

@@ -33,7 +33,6 @@ int co_lease_begin(const char *died)
         rc = rc ? rc : co_store_lease(a, proc.convs->me, proc.conf->lease_ms);
         arena_free(a);
         if (rc == 0) {
-            proc.convs->leased = clock_ms();
             return 0;
         }
         if (rc == SI_ECONFLICT) {
@@ -55,9 +54,7 @@ static void co_renew(void *arg)
 
     (void) arg;
     arena_free(a);
-    if (rc == 0) {
-        proc.convs->leased = clock_ms();
-    } else if (rc == SI_ECONFLICT) {
+    if (rc == SI_ECONFLICT) {
         /* Others have taken our conversations: nothing here is ours any more. A new process begins clean. */
         log_line(LOG_ERROR, "this worker was declared dead, it leaves", NULL);
         _exit(1);
@@ -81,10 +78,9 @@ typedef struct {
 /* A lease may have lapsed only because Postgres was away: a neighbour that listens still has its turns in hand. */
 static bool lives_here(const char *owner)
 {
-    size_t node = strlen(proc.node);
+    const char *instance = owner && strcmp(owner, proc.convs->me) != 0 ? owner_here(owner) : NULL;
 
-    return owner && strcmp(owner, proc.convs->me) != 0 && strncmp(owner, proc.node, node) == 0 && owner[node] == '/'
-           && links_alive(owner + node + 1);
+    return instance && links_alive(instance);
 }
 
 static void co_adopt(void *arg)

@@ -57,7 +57,7 @@ bool turn_shadow_event(turn_t *t, int64_t number, const char *type, str_t wire)
 
         t->row.last_event = number;
         evlog_end(t->log, false);
-        turn_wake_waiters(t, 0);
+        waiters_wake(&t->waiters, 0);
         conv_forget_old(c);
         conv_unref(c);
     }

@@ -1,5 +1,5 @@
 /*
- * The life of a turn. turn_run() shows its steps in order: read it first.
+ * The life of a turn. co_turn_run() shows its steps in order: read it first.
  */
 #include "turn/turn.h"
 
@@ -11,8 +11,8 @@
 #include "conf/conf.h"
 #include "llm/provider.h"
 #include "run/loop.h"
-#include "turn/conv.h"
 #include "turn/bus.h"
+#include "turn/conv.h"
 #include "turn/history.h"
 #include "turn/journal.h"
 
@@ -36,7 +36,7 @@ static int  co_answer(run_t *r);
 static void co_finish(run_t *r, int rc);
 
 static int choose(run_t *r);
-static void leave(run_t *r, int rc);
+static void leave(run_t *r);
 
 /* The recipe. Every step returns 0 or the reason why the turn ends; co_finish() writes the end down, whatever it is. */
 static void co_turn_run(void *arg)
@@ -55,7 +55,7 @@ static void co_turn_run(void *arg)
     rc = rc ? rc : co_recall(&r);       /* what the model gets to read */
     rc = rc ? rc : co_answer(&r);       /* the model speaks, every delta goes to the readers */
     co_finish(&r, rc);                  /* one transaction: message, usage, state */
-    leave(&r, rc);                      /* the next turn of the conversation */
+    leave(&r);                          /* the next turn of the conversation */
 }
 
 /* --- events --- */
@@ -337,18 +337,17 @@ static void co_finish(run_t *r, int rc)
              t->row.error[0] ? t->row.error : NULL, "detail", t->row.error[0] ? t->row.error_detail : NULL, NULL);
 }
 
-static void leave(run_t *r, int rc)
+static void leave(run_t *r)
 {
     turn_t *t = r->t;
     conv_t *c = t->conv;
 
-    (void) rc;
     arena_free(r->arena);
     t->co = NULL;
     proc.convs->running--;
     proc.convs->unfinished--;
     evlog_end(t->log, t->dropped);
-    turn_wake_waiters(t, t->dropped ? SI_ECONFLICT : 0);
+    waiters_wake(&t->waiters, t->dropped ? SI_ECONFLICT : 0);
     if (c->current == t) {
         c->current = NULL;
     }
@@ -478,7 +477,14 @@ void turn_start(turn_t *t)
 
 void turn_cancel(turn_t *t)
 {
-    if (turn_over(t) || t->cancel || t->shadow) {
+    if (turn_over(t)) {
+        return;
+    }
+    if (t->shadow) {
+        follower_wake(t->conv);     /* its owner finds the mark in Postgres */
+        return;
+    }
+    if (t->cancel) {
         return;
     }
     t->cancel = true;
@@ -500,7 +506,7 @@ void turn_drop(turn_t *t)
         return;             /* leave() does the rest */
     }
     evlog_end(t->log, true);
-    turn_wake_waiters(t, SI_ECONFLICT);
+    waiters_wake(&t->waiters, SI_ECONFLICT);
     if (t->shadow) {
         conv_unref(t->conv);
     } else {
@@ -508,36 +514,12 @@ void turn_drop(turn_t *t)
     }
 }
 
-typedef struct {
-    list_t node;
-    wait_t wait;
-} turn_waiter_t;
-
-void turn_wake_waiters(turn_t *t, int rc)
-{
-    list_each_safe(it, &t->waiters) {
-        turn_waiter_t *w = list_entry(it, turn_waiter_t, node);
-        list_remove(&w->node);
-        wait_wake(&w->wait, rc);
-    }
-}
-
 int co_turn_wait(turn_t *t, uint64_t deadline)
 {
-    turn_waiter_t w;
-    int           rc;
-
     if (t->dropped) {
         return SI_ECONFLICT;
     }
-    if (turn_over(t)) {
-        return 0;
-    }
-    wait_init(&w.wait);
-    list_push(&t->waiters, &w.node);
-    rc = co_wait(&w.wait, "turn:wait", deadline);
-    list_remove(&w.node);
-    return rc;
+    return turn_over(t) ? 0 : co_wait_in(&t->waiters, "turn:wait", deadline);
 }
 
 size_t turns_unfinished(void)

@@ -28,7 +28,7 @@ typedef struct turn {
     bool          shown;        /* its events stand, or go, in the conversation's log */
     bool          dropped;      /* given up here: another worker has it, or will find it */
     bool          cancel;       /* asked for */
-    list_t        waiters;      /* turn_waiter_t: who waits for its end */
+    list_t        waiters;      /* waiter_t: who waits for its end */
     unsigned      refs;
 } turn_t;
 
@@ -42,13 +42,11 @@ bool    turn_over(const turn_t *t);
 void    turn_show(turn_t *t);
 /* Starts its coroutine. */
 void    turn_start(turn_t *t);
-/* Asks it to stop: a running one is cut at once, a queued one ends unstarted. */
+/* Asks it to stop: a running one is cut at once, a queued one ends unstarted, a shadow's owner is told (once it is marked in the store). */
 void    turn_cancel(turn_t *t);
 /* A shadow's events, as they come from its owner. False if one cannot be placed. */
 bool    turn_shadow_accepted(turn_t *t, str_t wire);
 bool    turn_shadow_event(turn_t *t, int64_t number, const char *type, str_t wire);
-/* Tells who waits for its end. */
-void    turn_wake_waiters(turn_t *t, int rc);
 /* Takes it out of this process' hands: its readers resume elsewhere, waiters get SI_ECONFLICT. */
 void    turn_drop(turn_t *t);
 /* Waits until it is over: 0, SI_ECONFLICT (dropped), SI_ETIMEDOUT, SI_ECANCELED. */
