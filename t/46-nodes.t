@@ -82,6 +82,30 @@ my $bounced = $b->stream(GET => "/v1/conversations/$c/events", undef, { 'Last-Ev
 $bounced->wait_event('turn.completed') for 1 .. 4;
 is( (grep { $_->{event} eq 'turn.completed' } $bounced->seen)[0]{id}, $done->{id}, 'a resume at the other node');
 
+# --- an id that the owner gave out a moment ago is no id from the future at the other node ---
+
+$model->next(kind => 'step');
+$before = $model->count;
+$sender = $a->stream(POST => "/v1/conversations/$c/turns", { input => 'Quick.' });
+$turn = $sender->wait_event('turn.started')->{data}{turn};
+$model->wait_request($before + 1);
+my @late;
+for my $n (1 .. 10) {
+    $model->go($before + 1, "word $n ");
+    my $id = $sender->wait_event('delta')->{id};
+    push @late, map { $b->stream(GET => $_, undef, { 'Last-Event-ID' => $id }) } "/v1/conversations/$c/events", "/v1/turns/$turn/events";
+}
+is join(' ', map { $_->head->{status} } @late), join(' ', (200) x 20), 'every one of them is taken';
+$model->finish($before + 1);
+$done = $sender->wait_event('turn.completed')->{id};
+is scalar(grep { $_->wait_event('turn.completed')->{id} ne $done } @late), 0, 'and gets the end';
+for my $s (@late) {
+    my %ids;
+    fail 'an id came twice' if grep { $ids{ $_->{id} }++ } $s->seen;
+    $s->close;
+}
+$there->wait_event('turn.completed');
+
 # --- Redis goes and comes back ---
 
 $model->next(kind => 'step');
@@ -115,6 +139,6 @@ kill KILL => $a->master_pid, $a->nginx_pid, $a->worker_pids, $a->nginx_pids(1);
 is $there->wait_event('turn.restarted', 60)->{data}{turn}, $turn, 'the other node takes the turn over, on the same connection';
 is $there->wait_event('turn.completed', 60)->{data}{message}{content}, 'saved', 'and answers it';
 is $b->json(GET => "/v1/turns/$turn")->{json}{output}, 'saved', 'it is stored';
-is $b->stream(POST => "/v1/conversations/$c/turns", { input => 'Go on.' })->wait_event('turn.completed')->{data}{number}, 9, 'and all goes on there';
+is $b->stream(POST => "/v1/conversations/$c/turns", { input => 'Go on.' })->wait_event('turn.completed')->{data}{number}, 10, 'and all goes on there';
 
 done_testing;

@@ -49,7 +49,7 @@ static int co_begin_at(request_t *r, conv_t *c, event_pos_t *pos)
         return -1;
     }
     if (given) {
-        if (reader_future(c, *pos)) {
+        if (co_reader_future(c, *pos)) {
             co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
             return -1;
         }
@@ -92,11 +92,11 @@ static bool co_live_turn(request_t *r, const turn_row_t *row, int64_t seen)
     if (!c) {
         return true;
     }
-    if (t && reader_turn_future(t, seen)) {
-        co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
-    } else if (t) {
+    if (t) {
         turn_ref(t);
-        if (co_reader_head(r->call)) {
+        if (co_reader_turn_future(t, seen)) {
+            co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
+        } else if (co_reader_head(r->call)) {
             call_abort(r->call);
         } else {
             co_reader_turn(r->call, t, seen);

@@ -188,19 +188,18 @@ static int co_exact(conv_t *c, event_pos_t *pos)
 static int co_prime(call_t *call, conv_t *c, event_pos_t *pos)
 {
     char text[48], line[64];
-    int  rc = call->resume.n ? 0 : co_exact(c, pos);
+    int  rc = co_exact(c, pos), n;
 
     if (rc) {
         return rc;
     }
-    int n = snprintf(line, sizeof(line), "id: %s\n\n", event_pos_text(*pos, text).p);
-
-    return call->resume.n ? 0 : co_call_write(call, line, (size_t) n, clock_ms() + WRITE_MS);
+    n = snprintf(line, sizeof(line), "id: %s\n\n", event_pos_text(*pos, text).p);
+    return co_call_write(call, line, (size_t) n, clock_ms() + WRITE_MS);
 }
 
 void co_reader_conv(call_t *call, conv_t *c, event_pos_t pos)
 {
-    int rc = co_prime(call, c, &pos);
+    int rc = call->resume.n ? 0 : co_prime(call, c, &pos);
 
     if (rc) {
         call_abort(call);
@@ -242,14 +241,38 @@ void co_reader_row(call_t *call, const turn_row_t *row, int64_t seen)
 }
 
 /* A turn that was taken over and has not begun again yet: readers have ids of the attempts before. */
-bool reader_turn_future(const turn_t *t, int64_t seen)
+static bool turn_future(const turn_t *t, int64_t seen)
 {
     return seen > SI_MAX(t->last, event_first(t->row.attempt) - 1);
 }
 
-bool reader_future(conv_t *c, event_pos_t pos)
+static bool future(conv_t *c, event_pos_t pos)
 {
     turn_t *t = conv_turn(c, pos.turn);
 
-    return pos.turn > c->last_number || (t && (reader_turn_future(t, pos.event) || !t->shown));
+    return pos.turn > c->last_number || (t && (turn_future(t, pos.event) || !t->shown));
+}
+
+bool co_reader_future(conv_t *c, event_pos_t pos)
+{
+    uint64_t until = clock_ms() + SHADOW_MS;
+
+    while (future(c, pos)) {
+        if (c->state != CONV_FOLLOW || clock_ms() >= until || co_sleep(SHADOW_LOOK_MS, "reader:follow")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool co_reader_turn_future(const turn_t *t, int64_t seen)
+{
+    uint64_t until = clock_ms() + SHADOW_MS;
+
+    while (turn_future(t, seen)) {
+        if (!t->shadow || clock_ms() >= until || co_sleep(SHADOW_LOOK_MS, "reader:follow")) {
+            return true;
+        }
+    }
+    return false;
 }

@@ -16,9 +16,11 @@ void co_reader_conv(call_t *call, conv_t *c, event_pos_t pos);
 void co_reader_turn(call_t *call, turn_t *t, int64_t seen);
 /* A turn that is over and only in the store. */
 void co_reader_row(call_t *call, const turn_row_t *row, int64_t seen);
-/* True when an id cannot be one that was given out yet, as far as memory knows. */
-bool reader_future(conv_t *c, event_pos_t pos);
+/*
+ * True when an id cannot be one that was given out yet. Of a conversation that another machine owns it may have been given
+ * out there a moment ago: then it is waited for.
+ */
+bool co_reader_future(conv_t *c, event_pos_t pos);
 /* The same for an event number of one turn. */
-bool reader_turn_future(const turn_t *t, int64_t seen);
-
+bool co_reader_turn_future(const turn_t *t, int64_t seen);
 #endif
