@@ -2,7 +2,6 @@
 use strict;
 use warnings;
 use FindBin;
-use IO::Handle;
 use lib "$FindBin::Bin/lib";
 use Test::More;
 use SI::Model;
@@ -114,18 +113,14 @@ $turn = send_turn($c, 'Twice in a row.')->wait_event('turn.started')->{data}{tur
 $reader->wait_event('turn.started');
 $model->wait_request($before + 1);
 $pid = runs_at($turn);
-open my $psql, '|-', 'psql', '-X', '-q', '-d', $si->{env_file}{SI_ADMIN_DATABASE_URL}, '-o', '/dev/null' or die "psql: $!";
-$psql->autoflush(1);
-print $psql "begin; select 1 from turn where turn_id = '$turn' for update;\n";
-poll_until { $si->pg("select 1 from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'turn' and mode = 'RowShareLock' and granted") } 30, 'the lock';
+my $psql = $si->lock(turn => "turn_id = '$turn'");
 $si->kill9($pid);
 poll_until { $si->pg("select 1 from pg_stat_activity where usename = 'si_worker' and wait_event_type = 'Lock'") } 30, 'the takeover';
 my $second = runs_at($turn);
 isnt $second, $pid, 'another worker takes it over';
 $si->kill9($second);
 $si->pg("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'si_worker' and wait_event_type = 'Lock'");
-print $psql "commit;\n";
-close $psql;
+$si->unlock($psql);
 is $reader->wait_event(qr/^turn\.(?:completed|failed)/, 60)->{event}, 'turn.completed', 'a third one ends it';
 my %seen;
 is_deeply [grep { $seen{$_}++ } map { $_->{id} } $reader->seen], [], 'no event came twice';

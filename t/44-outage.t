@@ -3,7 +3,6 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
-use IO::Handle;
 use Test::More;
 use SI::Model;
 use SI::Test;
@@ -90,13 +89,9 @@ is_deeply [keys %codes], [200], 'all is well again';
 
 # --- a turn whose insert got no answer: it may stand in the store or not, but no turn is ever left behind ---
 
-open my $psql, '|-', 'psql', '-X', '-q', '-d', $si->{env_file}{SI_ADMIN_DATABASE_URL}, '-o', '/dev/null' or die "psql: $!";
-$psql->autoflush(1);
-print $psql "begin; select 1 from claim where conversation_id = '$c' for update;\n";
-poll_until { $si->pg("select 1 from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'claim' and mode = 'RowShareLock' and granted") } 30, 'the lock';
+my $psql = $si->lock(claim => "conversation_id = '$c'");
 is $si->json(POST => "/v1/conversations/$c/turns", { input => 'Lost or not?' })->{status}, 503, 'a turn that cannot be stored is refused';
-print $psql "commit;\n";
-close $psql;
+$si->unlock($psql);
 my $after = poll_until { my $r = $si->json(POST => "/v1/conversations/$c/turns", { input => 'After.' }); $r->{status} == 200 && $r } 60, 'turns again';
 is $after->{json}{state}, 'completed', 'the next one is answered';
 poll_until { !grep { $_ } $si->pg("select count(*) from turn where conversation_id = '$c' and finished_at is null") } 60, 'all turns of the conversation to end';
@@ -119,10 +114,7 @@ $before = $model->count;
 $s = send_turn('Hold the end.');
 $turn = $s->wait_event('turn.started')->{data}{turn};
 $model->wait_request($before + 1);
-open $psql, '|-', 'psql', '-X', '-q', '-d', $si->{env_file}{SI_ADMIN_DATABASE_URL}, '-o', '/dev/null' or die "psql: $!";
-$psql->autoflush(1);
-print $psql "begin; select 1 from claim where conversation_id = '$c' for update;\n";
-poll_until { $si->pg("select 1 from pg_locks l join pg_class c on c.oid = l.relation where c.relname = 'claim' and mode = 'RowShareLock' and granted") } 30, 'the lock';
+$psql = $si->lock(claim => "conversation_id = '$c'");
 $model->go($before + 1, 'held');
 $model->finish($before + 1);
 $s->wait_event('delta');
@@ -130,8 +122,7 @@ poll_until { $si->pg("select 1 from pg_stat_activity where usename = 'si_worker'
 my $joined = $si->stream(GET => "/v1/conversations/$c/events");
 $joined->wait_event('delta');
 is scalar(grep { $_->{event} eq 'turn.completed' } map { $_->events, $_->seen } $s, $joined), 0, 'an end that is not stored is not seen';
-print $psql "commit;\n";
-close $psql;
+$si->unlock($psql);
 is $_->wait_event('turn.completed', 60)->{data}{turn}, $turn, 'it comes when it is stored' for $s, $joined;
 is send_turn('The next.')->wait_event('turn.completed')->{data}{number}, 2, 'the next turn';
 while ($joined->wait_event('turn.completed')->{data}{number} != 2) { }
@@ -141,10 +132,9 @@ $last = 2;
 
 # --- Redis goes ---
 
-my ($redis) = grep { slurp("/proc/$_/cmdline") =~ /redis-server/ && (readlink("/proc/$_/cwd") || '') =~ /^\Q$si->{dir}\E/ } map { m{(\d+)} } glob '/proc/[0-9]*';
-ok $redis, 'there is a Redis';
-kill KILL => $redis;
-poll_until { !$si->http(GET => '/readyz')->{body} || $si->http(GET => '/readyz')->{body} =~ /"redis":false/ } 30, 'the loss to be noticed';
+ok $si->redis_pid, 'there is a Redis';
+$si->kill_redis;
+poll_until { $si->http(GET => '/readyz')->{body} =~ /"redis":false/ } 30, 'the loss to be noticed';
 is $si->http(GET => '/readyz')->{status}, 200, 'without Redis Si is ready still';
 is send_turn('No Redis.')->wait_event('turn.completed')->{data}{number}, $last + 1, 'and answers';
 

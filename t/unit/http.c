@@ -388,7 +388,7 @@ static size_t open_files(void)
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
-    server = server_start();
+    server = server_start(serve, NULL);
     fcntl(server.report, F_SETFL, O_NONBLOCK);
     logger_open(NULL, LOG_WARN);
     arena = arena_new(4096);

@@ -5,27 +5,15 @@
 #ifndef SI_HTTP_SERVER_H
 #define SI_HTTP_SERVER_H
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
+
+#include "server.h"
 
 #define BIG_BYTES  (5u << 20)
-
-typedef struct {
-    pid_t pid;
-    int   port;
-    int   report;       /* to be read by the test */
-    int   go;           /* a byte written here lets a waiting answer go on */
-} server_t;
 
 typedef struct {
     int    fd, report, go;
@@ -202,88 +190,22 @@ static int read_request(peer_t *p)
     return 1;
 }
 
-static void serve(peer_t *p)
+static void serve(int fd, int report, int go, const void *arg)
 {
-    char path[64];
+    static peer_t peer;
+    peer_t       *p = &peer;
+    char          path[64];
 
+    (void) arg;
+    p->fd = fd;
+    p->report = report;
+    p->go = go;
     while (read_request(p)) {
         if (sscanf(p->in, "%*s %63s", path) != 1) {
             break;
         }
         serve_path(p, path);
     }
-    _exit(0);
-}
-
-static void accept_all(int lfd, int report, int go)
-{
-    signal(SIGCHLD, SIG_IGN);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (;;) {
-        int fd = accept(lfd, NULL, NULL);
-        if (fd < 0) {
-            _exit(1);
-        }
-        if (fork() == 0) {
-            static peer_t p;
-            prctl(PR_SET_PDEATHSIG, SIGKILL);
-            close(lfd);
-            p.fd = fd;
-            p.report = report;
-            p.go = go;
-            serve(&p);
-        }
-        close(fd);
-    }
-}
-
-static int listen_any(int *port)
-{
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t          len = sizeof(a);
-    int                fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    if (bind(fd, (struct sockaddr *) &a, sizeof(a)) != 0 || listen(fd, 512) != 0
-        || getsockname(fd, (struct sockaddr *) &a, &len) != 0)
-    {
-        perror("listen");
-        exit(1);
-    }
-    *port = ntohs(a.sin_port);
-    return fd;
-}
-
-/* Call it before anything else is open. */
-static server_t server_start(void)
-{
-    server_t s;
-    int      lfd = listen_any(&s.port), report[2], go[2];
-
-    if (pipe(report) != 0 || pipe(go) != 0) {
-        perror("pipe");
-        exit(1);
-    }
-    fflush(stdout);
-    s.pid = fork();
-    if (s.pid == 0) {
-        close(report[0]);
-        close(go[1]);
-        accept_all(lfd, report[1], go[0]);
-    }
-    close(lfd);
-    close(report[1]);
-    close(go[0]);
-    s.report = report[0];
-    s.go = go[1];
-    return s;
-}
-
-static void server_stop(server_t *s)
-{
-    kill(s->pid, SIGKILL);
-    waitpid(s->pid, NULL, 0);
-    close(s->report);
-    close(s->go);
 }
 
 #endif

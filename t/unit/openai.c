@@ -456,7 +456,7 @@ int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
     read_corpus();
-    server = server_start(recordings);
+    server = server_start(serve, recordings);
     logger_open("/dev/null", LOG_DEBUG);
     loop_init();
     co_init();

@@ -19,7 +19,6 @@ use warnings;
 use Digest::MD5 qw(md5);
 use JSON::PP ();
 use List::Util qw(max sum0);
-use POSIX ();
 use SI::Test;
 use SI::Test::Stream;
 use SI::Chaos::Reader;
@@ -99,6 +98,7 @@ sub run {
     $self->settle;
     $self->last_round unless $self->wrong;
     $self->check_store;
+    $self->check_links;
     $_->close for @{ $self->{actors} };
     return !$self->wrong;
 }
@@ -209,36 +209,17 @@ sub do_pool_reload {
     kill HUP => $self->{si}->master_pid;
 }
 
-sub redis_pid {
-    my $self = shift;
-    my $pid = (slurp($self->{si}->dir . '/run/redis.pid') =~ /^(\d+)/)[0];
-    return $pid && SI::Test::alive($pid) && (readlink("/proc/$pid/cwd") || '') eq $self->{si}->dir . '/redis' ? $pid : undef;
-}
-
 sub do_redis {
     my $self = shift;
-    my $pid = $self->redis_pid or return $self->note('no Redis is there');
-    @$self{qw(redis_uid redis_gid)} = map { (slurp("/proc/$pid/status") =~ /^$_:\s+(\d+)/m)[0] } qw(Uid Gid);
-    $self->kill_one('Redis', $pid);
+    return $self->note('no Redis is there') unless $self->{si}->redis_pid;
+    $self->note('kill of Redis');
+    $self->{si}->kill_redis;
     $self->{redis_down} = now() + rand 1.5;
 }
 
-# As scripts/up starts it.
 sub redis_back {
     my $self = shift;
-    my $dir = $self->{si}->dir;
-    my @as = $> == 0 ? ('setpriv', "--reuid=$self->{redis_uid}", "--regid=$self->{redis_gid}", '--clear-groups', '--') : ();
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        chdir "$dir/redis" or POSIX::_exit(1);
-        open STDIN, '<', '/dev/null';
-        open STDOUT, '>>', "$dir/logs/redis.log";
-        open STDERR, '>&', \*STDOUT;
-        exec @as, 'setsid', '--fork', 'redis-server', '--port', 0, '--unixsocket', "$dir/run/redis.sock", '--unixsocketperm', 700,
-            '--dir', "$dir/redis", '--save', '', '--appendonly', 'no', '--daemonize', 'no', '--pidfile', "$dir/run/redis.pid"
-            or POSIX::_exit(127);
-    }
-    waitpid $pid, 0;
+    $self->{si}->start_redis;
     $self->note('Redis starts again');
     $self->{redis_down} = 0;
 }
@@ -331,6 +312,16 @@ sub check_store {
         $self->bad(store => "accepted and not there once: $p->{client} turn $p->{accepted}: " . ($by_client{ $p->{client} } || 0)) if ($by_client{ $p->{client} } || 0) != 1;
     }
     $self->count('turns', scalar keys %by_client);
+}
+
+# Every blow costs a few links, and not one for each call: 60 are all processes, old ones too, thrice.
+sub check_links {
+    my $self = shift;
+    my ($opened, $refused) = (0, 0);
+    open my $fh, '<', $self->{si}->dir . '/logs/worker.log' or die "worker.log: $!";
+    while (my $line = <$fh>) { $opened++ if $line =~ /"link opened"/; $refused++ if $line =~ /"link refused"/ }
+    $self->count('links', $opened);
+    $self->bad(processes => "$opened links were opened, $refused refused") if $refused || $opened > 60 * ($self->{kills} + 2);
 }
 
 # The answers of a conversation, by turn, as GET …/messages lists them.

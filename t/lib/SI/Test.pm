@@ -21,6 +21,7 @@ use Fcntl qw(:flock);
 use File::Basename ();
 use File::Path ();
 use File::Temp ();
+use IO::Handle;
 use IO::Socket::INET;
 use JSON::PP ();
 use POSIX ();
@@ -217,6 +218,24 @@ sub pg {
     return (@rows && @{ $rows[0] } == 1) ? map { $_->[0] } @rows : @rows;
 }
 
+# Locks rows of a table, and waits until that is so: a handle for unlock(). Whoever writes them waits as long.
+sub lock {
+    my ($self, $table, $where) = @_;
+    open my $psql, '|-', 'psql', '-X', '-q', '-d', $self->{env_file}{SI_ADMIN_DATABASE_URL}, '-o', '/dev/null' or die "psql: $!";
+    $psql->autoflush(1);
+    print $psql "begin; select 1 from $table where $where for update;\n";
+    poll_until {
+        $self->pg("select 1 from pg_locks l join pg_class c on c.oid = l.relation where c.relname = '$table' and mode = 'RowShareLock' and granted")
+    } $TIMEOUT, "a lock of $table";
+    return $psql;
+}
+
+sub unlock {
+    my ($self, $psql) = @_;
+    print $psql "commit;\n";
+    close $psql;
+}
+
 sub redis { my ($self, @cmd) = @_; (my $sock = $self->{env_file}{SI_REDIS_URL}) =~ s{^unix://}{}; my (undef, $out) = run({}, 'redis-cli', '-s', $sock, @cmd); chomp $out; return $out }
 
 sub status { my $r = $_[0]->http(GET => '/status'); return eval { $json->decode($r->{body}) } }
@@ -247,22 +266,30 @@ sub kill9 {
     poll_until { !alive($pid) } $TIMEOUT, "the end of process $pid";
 }
 
-# Kills Redis; starts the same command again, as the same user, and waits until it answers.
+# The running Redis of this state folder, or nothing.
+sub redis_pid {
+    my $self = shift;
+    my $pid = (slurp("$self->{dir}/run/redis.pid") =~ /^(\d+)/)[0];
+    return $pid && alive($pid) && (readlink("/proc/$pid/cwd") || '') eq "$self->{dir}/redis" ? $pid : ();
+}
+
+# Kills Redis, and remembers who it ran as.
 sub kill_redis {
     my $self = shift;
-    my $pid = (slurp("$self->{dir}/run/redis.pid") =~ /^(\d+)/)[0] or die "no Redis runs in $self->{dir}\n";
-    # A server rewrites its title: the arguments are those of scripts/up.
-    $self->{redis} = [map { (slurp("/proc/$pid/status") =~ /^$_:\s+(\d+)/m)[0] } qw(Uid Gid)];
+    my $pid = $self->redis_pid or die "no Redis runs in $self->{dir}\n";
+    $self->{redis_user} = [map { (slurp("/proc/$pid/status") =~ /^$_:\s+(\d+)/m)[0] } qw(Uid Gid)];
     $self->kill9($pid);
 }
 
+# Starts it again as scripts/up does, and waits until it answers.
 sub start_redis {
     my $self = shift;
-    my ($uid, $gid) = @{ $self->{redis} };
+    my ($uid, $gid) = @{ $self->{redis_user} };
     my $dir = $self->{dir};
     my @as = $> == 0 ? ('setpriv', "--reuid=$uid", "--regid=$gid", '--clear-groups', '--') : ();
-    run({ dir => "$dir/redis" }, @as, 'sh', '-c', 'setsid "$@" >/dev/null 2>&1 </dev/null &', 'sh', 'redis-server', '--port', 0, '--unixsocket', "$dir/run/redis.sock",
-        '--unixsocketperm', 700, '--dir', "$dir/redis", '--save', '', '--appendonly', 'no', '--daemonize', 'no', '--pidfile', "$dir/run/redis.pid");
+    run({ dir => "$dir/redis" }, 'sh', '-c', 'setsid "$@" >>../logs/redis.log 2>&1 </dev/null &', 'sh', @as,
+        'redis-server', '--port', 0, '--unixsocket', "$dir/run/redis.sock", '--unixsocketperm', 700, '--dir', "$dir/redis",
+        '--save', '', '--appendonly', 'no', '--daemonize', 'no', '--pidfile', "$dir/run/redis.pid");
     poll_until { $self->redis('PING') eq 'PONG' } $TIMEOUT, 'Redis';
 }
 
