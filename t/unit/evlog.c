@@ -81,7 +81,7 @@ static void co_test_two_links(void)
     ok(co_event(&a, log, "\0031.2only a"), "the reader gets an event");
     seq_b = co_attach(&b, 1, &log2);
     ok(seq_b > 0 && log2 == log, "a second link attaches to the same log");
-    is_int((long long) evlog_links(current), 2, "two links have readers");
+    is_int((long long) evlog_readers(current), 2, "two links have readers");
     publish("1.3", "x");
     publish("1.40", "yy");
     ok(co_event(&a, log, "\0031.3x") && co_event(&a, log, "\0041.40yy"), "events in order on one");
@@ -90,7 +90,7 @@ static void co_test_two_links(void)
 
     co_detach(&a, log, seq_a);
     ok(co_edge_quiet(&a), "DETACH");
-    is_int((long long) evlog_links(current), 1, "one link is left");
+    is_int((long long) evlog_readers(current), 1, "one link is left");
     publish("1.5", "only b");
     ok(co_event(&b, log, "\0031.5only b") && co_edge_quiet(&a), "only it gets events");
     is_int((long long) idle, 0, "not idle");
@@ -112,7 +112,7 @@ static void co_test_detach_race(void)
     first = co_attach(&e, 1, &log);
     second = co_attach(&e, 2, &log);
     ok(second > first, "each ATTACH has a newer seq");
-    is_int((long long) evlog_links(current), 1, "two readers on a link are one");
+    is_int((long long) evlog_readers(current), 1, "two readers on a link are one");
     publish("1.1", "once");
     ok(co_event(&e, log, "\0031.1once") && co_edge_quiet(&e), "and get events once");
     co_detach(&e, log, first);
@@ -149,7 +149,7 @@ static void co_test_ends(void)
     evlog_end(current, true);
     ok(co_event(&e, log, "\0031.1x") && co_edge_next(&e) == SI_F_END && e.f.id == log
        && e.f.flags == (SI_FL_LOG | SI_FL_ABORT), "evlog_end with abort, after what was published");
-    ok(evlog_links(current) == 0 && idle == 0, "no links, no on_idle");
+    ok(evlog_readers(current) == 0 && idle == 0, "no links, no on_idle");
     co_attach(&e, 2, &other);
     ok(other == log, "it can be read again");
     evlog_free(current);
@@ -202,7 +202,7 @@ static void co_test_slow(void)
         good = co_drink(&quick, 1, n + 4);
     }
     ok(good, "a quick edge gets 70 MiB");
-    is_int((long long) evlog_links(current), 1, "a slow one is let go at 64 MiB");
+    is_int((long long) evlog_readers(current), 1, "a slow one is let go at 64 MiB");
     ok(co_edge_closed(&slow), "its link is closed");
     is_int((long long) idle, 0, "the log is not idle");
     evlog_publish(current, STR("1.2"), (str_t) { wire, (size_t) SI_FRAME_MAX });
@@ -213,8 +213,42 @@ static void co_test_slow(void)
     free(wire);
 }
 
+static struct { int events, ends; char last[8]; } heard;
+
+static void on_tap(evlog_tap_t *from, str_t id, str_t wire)
+{
+    (void) from;
+    heard.ends += id.p == NULL;
+    heard.events += id.p != NULL;
+    snprintf(heard.last, sizeof heard.last, "%.*s", STR_ARG(wire));
+}
+
+static void co_test_taps(void)
+{
+    evlog_tap_t a = { 0 }, b = { 0 };
+
+    begin();
+    evlog_tap(current, &a, on_tap);
+    evlog_tap(current, &b, on_tap);
+    is_int((long long) evlog_readers(current), 2, "readers in this process count as links do");
+    publish("1.1", "x");
+    ok(heard.events == 2 && strcmp(heard.last, "x") == 0, "each hears of an event");
+    evlog_untap(&a);
+    ok(idle == 0 && evlog_readers(current) == 1, "one has gone");
+    evlog_untap(&a);
+    publish("1.2", "y");
+    ok(heard.events == 3 && evlog_readers(current) == 1, "it hears no more, and going twice is harmless");
+    evlog_end(current, true);
+    ok(heard.ends == 1 && b.log == NULL && idle == 0, "the end takes the other off, which is told");
+    evlog_tap(current, &b, on_tap);
+    evlog_untap(&b);
+    is_int((long long) idle, 1, "idle when the last one goes by itself");
+    evlog_free(current);
+}
+
 static void co_tests(void)
 {
+    co_test_taps();
     co_test_two_links();
     co_test_detach_race();
     co_test_ends();

@@ -1,4 +1,4 @@
-/* Shared logs: which links read which log. */
+/* Shared logs: who reads which log. */
 #include "link/wire.h"
 
 #include "base/logger.h"
@@ -7,8 +7,8 @@
 struct evlog {
     uint64_t id;
     uint32_t seq;                       /* of the last ATTACH on any link: so it only grows on each */
-    list_t   subs;
-    size_t   nsubs;
+    list_t   subs, taps;
+    size_t   nsubs, ntaps;
     void   (*on_idle)(void *arg);
     void    *arg;
     char     key[SI_KEY_MAX + 1];
@@ -27,6 +27,7 @@ evlog_t *evlog_new(const char *key, void (*on_idle)(void *arg), void *arg)
     log->on_idle = on_idle;
     log->arg = arg;
     list_init(&log->subs);
+    list_init(&log->taps);
     return log;
 }
 
@@ -83,14 +84,44 @@ void evlog_attach(evlog_t *log, link_t *l, uint64_t id)
     memcpy(p + 12, log->key, n);
 }
 
-/* Removes a subscription; the log may be freed by on_idle(). */
+/* A reader has gone; the log may be freed by on_idle(). */
+static void reader_left(evlog_t *log)
+{
+    if (evlog_readers(log) == 0 && log->on_idle != NULL) {
+        log->on_idle(log->arg);
+    }
+}
+
 static void sub_detach(evlog_sub_t *s)
 {
     evlog_t *log = s->log;
 
     sub_free(s);
-    if (log->nsubs == 0 && log->on_idle != NULL) {
-        log->on_idle(log->arg);
+    reader_left(log);
+}
+
+void evlog_tap(evlog_t *log, evlog_tap_t *tap, void (*fn)(evlog_tap_t *tap, str_t id, str_t wire))
+{
+    tap->log = log;
+    tap->fn = fn;
+    list_push(&log->taps, &tap->node);
+    log->ntaps++;
+}
+
+static void tap_off(evlog_tap_t *tap)
+{
+    list_remove(&tap->node);
+    tap->log->ntaps--;
+    tap->log = NULL;
+}
+
+void evlog_untap(evlog_tap_t *tap)
+{
+    evlog_t *log = tap->log;
+
+    if (log != NULL) {
+        tap_off(tap);
+        reader_left(log);
     }
 }
 
@@ -130,6 +161,11 @@ void evlog_publish(evlog_t *log, str_t id, str_t wire)
         evlog_end(log, false);
         return;
     }
+    list_each_safe(it, &log->taps) {
+        evlog_tap_t *tap = list_entry(it, evlog_tap_t, node);
+
+        tap->fn(tap, id, wire);
+    }
     list_each(it, &log->subs) {
         uint8_t *p = link_frame(list_entry(it, evlog_sub_t, in_log)->link, SI_F_DATA, SI_FL_LOG, log->id, n);
 
@@ -146,16 +182,21 @@ void evlog_publish(evlog_t *log, str_t id, str_t wire)
 void evlog_end(evlog_t *log, bool abort)
 {
     evlog_sub_t *s;
+    evlog_tap_t *tap;
 
+    while ((tap = list_first(&log->taps, evlog_tap_t, node)) != NULL) {
+        tap_off(tap);
+        tap->fn(tap, STR_NULL, STR_NULL);
+    }
     while ((s = list_first(&log->subs, evlog_sub_t, in_log)) != NULL) {
         link_frame0(s->link, SI_F_END, SI_FL_LOG | (abort ? SI_FL_ABORT : 0), log->id);
         sub_free(s);
     }
 }
 
-size_t evlog_links(const evlog_t *log)
+size_t evlog_readers(const evlog_t *log)
 {
-    return log->nsubs;
+    return log->nsubs + log->ntaps;
 }
 
 void evlog_free(evlog_t *log)

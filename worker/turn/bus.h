@@ -50,6 +50,8 @@ void follower_got(const bus_msg_t *m);
 int  co_follow(conv_t *c, const char *leader);
 /* Says so to the leader; the conversation is closed by the caller. */
 void follower_leave(conv_t *c);
+/* The event that tells readers that the conversation stands still here (conv->degraded). */
+str_t follower_degraded(void);
 /* Tells the leader that Postgres has something new for this conversation. */
 void follower_wake(conv_t *c);
 

@@ -38,7 +38,7 @@ static void conv_idle(ltimer_t *t)
 {
     conv_t *c = container_of(t, conv_t, idle);
 
-    if (c->refs > 0 || evlog_links(c->log) > 0 || !conv_live(c)) {
+    if (c->refs > 0 || evlog_readers(c->log) > 0 || !conv_live(c)) {
         return;
     }
     if (leader_busy(c)) {
@@ -60,7 +60,7 @@ static void conv_quiet(void *arg)
     if (proc.draining) {
         c->refs++;
         co_spawn("release", co_release, c);
-    } else if (!c->idle.at && evlog_links(c->log) == 0) {
+    } else if (!c->idle.at && evlog_readers(c->log) == 0) {
         loop_timer(&c->idle, CONV_IDLE_MS, conv_idle);
     }
 }

@@ -63,10 +63,14 @@ static void drop(conv_t *c, const char *why)
     }
 }
 
+str_t follower_degraded(void)
+{
+    return STR("event: stream.degraded\ndata: {\"type\":\"stream.degraded\",\"reason\":\"redis\"}\n\n");
+}
+
 /* Without Redis nothing comes: readers are told, once, and begin again when it is back. */
 static void degrade(conv_t *c)
 {
-    static const char wire[] = "event: stream.degraded\ndata: {\"type\":\"stream.degraded\",\"reason\":\"redis\"}\n\n";
     turn_t           *last = c->turns.prev == &c->turns ? NULL : list_entry(c->turns.prev, turn_t, node);
     char              text[48];
 
@@ -76,7 +80,7 @@ static void degrade(conv_t *c)
     c->degraded = true;
     evlog_publish(c->log, event_pos_text(last && last->shown ? (event_pos_t) { last->row.number, last->last }
                                                              : (event_pos_t) { c->last_number, EVENT_ALL }, text),
-                  (str_t) { wire, sizeof(wire) - 1 });
+                  follower_degraded());
 }
 
 static bool waits_for_leader(conv_t *c)
