@@ -39,6 +39,8 @@ export interface Turn {
     id: string;
     conversation: string;
     number: number;
+    /** Place among all turns of the user. */
+    ordinal: number;
     state: TurnState;
     input: string;
     /** Empty before the end. */
@@ -79,6 +81,8 @@ interface EventBase<T extends string> {
 export interface TurnAccepted extends EventBase<'turn.accepted'> {
     conversation: string;
     number: number;
+    /** Place among all turns of the user. */
+    ordinal: number;
     input: string;
     client_turn_id: string;
     created: string;

@@ -133,6 +133,7 @@ static void test_catalogue(arena_t *a)
     ok(strstr(sql(a, worker_db, "SELECT 1 FROM si_migration"), "permission denied") != NULL, "the worker may not read the migrations");
     ok(strstr(sql(a, worker_db, AS_SOMEBODY "DELETE FROM message"), "permission denied") != NULL, "nor delete messages");
     ok(strstr(sql(a, worker_db, AS_SOMEBODY "UPDATE api_key SET scopes = ''"), "permission denied") != NULL, "nor change keys");
+    ok(strstr(sql(a, worker_db, AS_SOMEBODY "UPDATE app_user SET name = 'x'"), "permission denied") != NULL, "nor rename users");
     ok(strstr(sql(a, worker_db, AS_SOMEBODY "INSERT INTO tenant VALUES (gen_random_uuid(), 'x')"), "permission denied") != NULL,
        "nor make tenants");
     ok(strstr(sql(a, worker_db, "SELECT * FROM message"), "si.tenant") != NULL, "without a tenant a query fails");

@@ -412,6 +412,40 @@ static void co_test_related(arena_t *a)
     is_int((long long) n, 2, "its words are");
 }
 
+/* The order of a user's turns over all conversations, which grows as they are committed. */
+static void co_test_ordinals(arena_t *a)
+{
+    own_t         o = co_own(a), p = co_own(a);
+    int64_t       before, turns, theirs;
+    unfinished_t *open;
+    size_t        n0, n, seen = 0;
+    turn_row_t    t[4], end, *rows;
+
+    is_int(co_store_unfinished(a, ann.tenant, ann.user, &before, &open, &n0), 0, "what is unfinished of a user");
+    is_int(co_store_unfinished(a, bob.tenant, bob.user, &theirs, &open, &n), 0, "and of another one");
+    for (int i = 0; i < 4; i++) {
+        t[i] = co_asked(a, i % 2 ? &p : &o, "in order");
+        seen += t[i].ordinal == before + 1 + i && t[i].number == 1 + i / 2;
+    }
+    is_int((long long) seen, 4, "turns of two conversations are numbered in one row");
+    end = answered(a, t[1], "over");
+    ok(co_start(a, &p, &t[1], 0) == 0 && co_end(a, &p, &end) == 0, "the second one ends");
+    is_int(co_store_unfinished(a, ann.tenant, ann.user, &turns, &open, &n), 0, "three more are unfinished");
+    ok(turns == before + 4 && n == n0 + 3 && open[n - 1].ordinal == t[3].ordinal && open[n - 2].ordinal == t[2].ordinal
+       && open[n - 3].ordinal == t[0].ordinal && strcmp(open[n - 1].conversation, p.id) == 0 && open[n - 1].number == 2, "by ordinal");
+    is_int(co_store_unfinished(a, bob.tenant, bob.user, &turns, &open, &n), 0, "of the other one");
+    is_int(turns, theirs, "as before");
+    is_int(co_store_unfinished(a, ann.tenant, p.id, &turns, &open, &n), SI_ENOENT, "nobody");
+
+    is_int(co_store_turns_of_user(a, ann.tenant, ann.user, before, before + 4, 9, &rows, &n), 0, "turns between ordinals");
+    ok(n == 3 && strcmp(rows[1].id, t[1].id) == 0 && strcmp(rows[1].output, "over") == 0 && rows[2].state == TURN_QUEUED
+       && rows[0].ordinal == t[0].ordinal, "of every state, in order");
+    is_int(co_store_turns_of_user(a, ann.tenant, ann.user, 0, INT64_MAX, 2, &rows, &n), 0, "from the start, with a limit");
+    ok(n == 2 && rows[0].ordinal == 1 && rows[1].ordinal == 2, "the first ones");
+    is_int(co_store_turns_of_user(a, bob.tenant, bob.user, theirs, INT64_MAX, 2, &rows, &n), 0, "of the other one");
+    is_int((long long) n, 0, "none");
+}
+
 static void co_test_turns(arena_t *a)
 {
     co_test_life(a);
@@ -423,6 +457,7 @@ static void co_test_turns(arena_t *a)
     co_test_orphans(a);
     co_test_reading(a);
     co_test_related(a);
+    co_test_ordinals(a);
 }
 
 #endif

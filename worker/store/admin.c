@@ -17,7 +17,7 @@ static const struct {
     const char *table, *rights;
 } grants[] = {
     { "tenant", "SELECT" },
-    { "app_user", "SELECT" },
+    { "app_user", "SELECT, UPDATE (turns)" },
     { "user_identity", "SELECT" },
     { "api_key", "SELECT" },
     { "conversation", "SELECT, INSERT, UPDATE" },

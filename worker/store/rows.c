@@ -71,6 +71,7 @@ turn_row_t row_turn(const pg_batch_t *b, int i, int row)
         .conversation = row_text(b, i, row, "conversation_id"),
         .user = row_text(b, i, row, "user_id"),
         .number = row_int(b, i, row, "number"),
+        .ordinal = row_int(b, i, row, "ordinal"),
         .state = state_of(row_text(b, i, row, "state")),
         .attempt = (int) row_int(b, i, row, "attempt"),
         .input = row_text(b, i, row, "input"),

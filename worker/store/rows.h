@@ -21,7 +21,7 @@
 
 /* A turn t with its user message i and, if there is one, its assistant message o. */
 #define TURN_COLUMNS \
-    "t.turn_id, t.conversation_id, t.user_id, t.number, t.state, t.attempt, t.agent, t.model, t.client_turn_id, " \
+    "t.turn_id, t.conversation_id, t.user_id, t.number, t.ordinal, t.state, t.attempt, t.agent, t.model, t.client_turn_id, " \
     "t.request_hash, t.model_used, t.error, t.error_detail, t.retryable, t.cancel_requested, t.input_tokens, " \
     "t.output_tokens, t.first_token_ms, t.duration_ms, t.finish, t.estimated, t.last_event, " \
     TIME_TEXT("t.created_at") " AS created, " TIME_TEXT("t.finished_at") " AS finished, " \

@@ -73,6 +73,7 @@ const char *turn_state_name(turn_state_t s);
 typedef struct {
     const char  *id, *conversation, *user;
     int64_t      number;            /* in its conversation, from 1 */
+    int64_t      ordinal;           /* among all turns of its user, from 1, without holes unless turns were deleted */
     turn_state_t state;
     int          attempt;           /* 0 for the first */
     const char  *input;             /* the user's message */
@@ -121,6 +122,22 @@ int co_store_turns_open(arena_t *a, const char *tenant, const char *user, const 
 /* Finished turns with number > after and < before, oldest first, at most limit: for replay. */
 int co_store_turns_between(arena_t *a, const char *tenant, const char *user, const char *conversation,
                            int64_t after, int64_t before, int limit, turn_row_t **out, size_t *n);
+/* The same for all turns of a user, of every state, by ordinal. */
+int co_store_turns_of_user(arena_t *a, const char *tenant, const char *user, int64_t after, int64_t before, int limit,
+                           turn_row_t **out, size_t *n);
+
+#define UNFINISHED_MAX  1000
+
+typedef struct {
+    const char *conversation;
+    int64_t     number, ordinal;
+} unfinished_t;
+
+/*
+ * The ordinal of the user's newest turn, and the unfinished ones by ordinal (the oldest UNFINISHED_MAX), as they were at one
+ * moment: every other turn up to *turns is over, or was deleted. SI_ENOENT: no such user.
+ */
+int co_store_unfinished(arena_t *a, const char *tenant, const char *user, int64_t *turns, unfinished_t **out, size_t *n);
 
 /* --- message.c --- */
 

@@ -53,7 +53,8 @@ static turn_row_t fresh(arena_t *a, const identity_t *who, const turn_new_t *t, 
 {
     return (turn_row_t) {
         .id = arena_strdup(a, t->id), .conversation = arena_strdup(a, t->conversation),
-        .user = arena_strdup(a, who->user), .number = row_int(b, 0, 0, "number"), .state = TURN_QUEUED,
+        .user = arena_strdup(a, who->user), .number = row_int(b, 0, 0, "number"),
+        .ordinal = row_int(b, 0, 0, "ordinal"), .state = TURN_QUEUED,
         .input = arena_strdup(a, t->input), .agent = arena_strdup(a, t->agent != NULL ? t->agent : ""),
         .model = arena_strdup(a, t->model != NULL ? t->model : ""),
         .client_turn_id = arena_strdup(a, t->client_turn_id != NULL ? t->client_turn_id : ""),
@@ -81,17 +82,19 @@ int co_store_turn_new(arena_t *a, const identity_t *who, const char *me, uint64_
            " seq AS (UPDATE conversation v SET last_turn = v.last_turn + 1, version = v.version + 1, updated_at = now()"
            "  FROM fence f WHERE v.tenant_id = f.tenant_id AND v.user_id = f.user_id"
            "  AND v.conversation_id = f.conversation_id RETURNING f.*, v.last_turn AS number),"
+           " ord AS (UPDATE app_user u SET turns = u.turns + 1 FROM fence f WHERE u.tenant_id = f.tenant_id"
+           "  AND u.user_id = f.user_id RETURNING u.turns AS ordinal),"
            " made AS (INSERT INTO turn (tenant_id, user_id, conversation_id, turn_id, number, agent, model,"
-           "   client_turn_id, request_hash)"
-           "  SELECT tenant_id, user_id, conversation_id, $6, number, coalesce($7, ''), coalesce($8, ''), $9, $10 FROM seq"
-           "  RETURNING number, created_at),"
+           "   client_turn_id, request_hash, ordinal)"
+           "  SELECT tenant_id, user_id, conversation_id, $6, number, coalesce($7, ''), coalesce($8, ''), $9, $10, ordinal"
+           "  FROM seq, ord RETURNING number, ordinal, created_at),"
            " said AS (INSERT INTO message (tenant_id, user_id, conversation_id, message_id, turn_id, number, role,"
            "   content, tokens, words)"
            "  SELECT tenant_id, user_id, conversation_id, $11, $6, 2 * number - 1, 'user', $12, $13,"
            "   to_tsvector('english', left($12, 8000)) FROM seq),"
            " key AS (INSERT INTO idempotency (tenant_id, user_id, key, kind, target_id, request_hash)"
            "  SELECT tenant_id, user_id, $14, 'turn', $6, $10 FROM seq)"
-           " SELECT number, " TIME_TEXT("created_at") " AS created FROM made",
+           " SELECT number, ordinal, " TIME_TEXT("created_at") " AS created FROM made",
            14, who->tenant, who->user, t->conversation, me, row_number(a, (int64_t) epoch), t->id, t->agent, t->model,
            t->client_turn_id, t->request_hash, message, t->input,
            row_number(a, (int64_t) token_estimate(str_of(t->input))), t->idem);
@@ -253,7 +256,14 @@ int co_store_turn(arena_t *a, const identity_t *who, const char *id, turn_row_t 
     return rc;
 }
 
-/* What co_page() reads: turns of a conversation, numbered after < n < before, finished ones or the others. */
+/* One page of whole turns that `filter` lets through, in the order of `key`, cut when their texts are too large. */
+#define PAGE(filter, key) \
+    "SELECT * FROM (SELECT r.*, count(*) OVER () AS total, sum(size) OVER (ORDER BY " key ") - size AS bytes FROM" \
+    "  (SELECT " TURN_COLUMNS ", octet_length(i.content) + coalesce(octet_length(o.content), 0) AS size" \
+    "   FROM " TURN_TABLES " WHERE t.tenant_id = $1 AND t.user_id = $2 AND t." key " > $3 AND t." key " < $4 AND " filter \
+    "   ORDER BY t." key " LIMIT $5) r) p WHERE bytes < " STORE_PAGE_BYTES " ORDER BY " key
+
+/* What co_page() reads: turns with after < number < before of a conversation, finished ones or the others; or without one: all of a user by ordinal. */
 typedef struct {
     const char *tenant, *user, *conversation;
     int64_t     after, before;
@@ -264,6 +274,19 @@ typedef struct {
     int64_t     last_number;        /* of the conversation's newest turn; -1: no such conversation */
 } page_t;
 
+static void add_page(pg_batch_t *b, arena_t *a, const page_t *p)
+{
+    const char *after = row_number(a, p->after), *before = row_number(a, p->before);
+    const char *limit = row_number(a, (int64_t) (p->limit - p->n));
+
+    if (p->conversation != NULL) {
+        pg_add(b, PAGE("t.conversation_id = $6 AND (t.state NOT IN ('queued', 'running')) = $7", "number"),
+               7, p->tenant, p->user, after, before, limit, p->conversation, p->finished ? "t" : "f");
+    } else {
+        pg_add(b, PAGE("true", "ordinal"), 5, p->tenant, p->user, after, before, limit);
+    }
+}
+
 /* Reads on from p->after; *more when the texts were too large for one batch. */
 static int co_page(arena_t *a, page_t *p, const char *where, bool *more)
 {
@@ -272,16 +295,7 @@ static int co_page(arena_t *a, page_t *p, const char *where, bool *more)
 
     pg_add(b, "SELECT last_turn FROM conversation WHERE tenant_id = $1 AND user_id = $2 AND conversation_id = $3",
            3, p->tenant, p->user, p->conversation);
-    pg_add(b,
-           "SELECT * FROM (SELECT r.*, count(*) OVER () AS total,"
-           "   sum(size) OVER (ORDER BY number) - size AS bytes FROM"
-           "  (SELECT " TURN_COLUMNS ", octet_length(i.content) + coalesce(octet_length(o.content), 0) AS size"
-           "   FROM " TURN_TABLES " WHERE t.tenant_id = $1 AND t.user_id = $2 AND t.conversation_id = $3"
-           "   AND t.number > $4 AND t.number < $5 AND (t.state NOT IN ('queued', 'running')) = $6"
-           "   ORDER BY t.number LIMIT $7) r) p"
-           " WHERE bytes < " STORE_PAGE_BYTES " ORDER BY number",
-           7, p->tenant, p->user, p->conversation, row_number(a, p->after), row_number(a, p->before),
-           p->finished ? "t" : "f", row_number(a, (int64_t) (p->limit - p->n)));
+    add_page(b, a, p);
     rc = co_store_run(b, where);
     if (rc) {
         return rc;
@@ -294,8 +308,10 @@ static int co_page(arena_t *a, page_t *p, const char *where, bool *more)
         p->rows = arena_calloc(a, (p->limit + 1) * sizeof(*p->rows));
     }
     for (int i = 0; i < rows; i++) {
-        p->rows[p->n] = row_turn(b, 1, i);
-        p->after = p->rows[p->n++].number;
+        const turn_row_t *row = &p->rows[p->n];
+
+        p->rows[p->n++] = row_turn(b, 1, i);
+        p->after = p->conversation != NULL ? row->number : row->ordinal;
     }
     return 0;
 }
@@ -337,4 +353,48 @@ int co_store_turns_between(arena_t *a, const char *tenant, const char *user, con
     *out = p.rows;
     *n = p.n;
     return rc;
+}
+
+int co_store_turns_of_user(arena_t *a, const char *tenant, const char *user, int64_t after, int64_t before, int limit,
+                           turn_row_t **out, size_t *n)
+{
+    page_t p = { .tenant = tenant, .user = user, .after = SI_MAX(after, 0), .before = before,
+                 .limit = (size_t) SI_MAX(1, SI_MIN(limit, 1000)) };
+    int    rc = co_pages(a, &p, "pg:turns_of_user");
+
+    *out = p.rows;
+    *n = p.n;
+    return rc;
+}
+
+/* One statement, and so one moment: a turn that it does not show as unfinished and that is counted is over. */
+int co_store_unfinished(arena_t *a, const char *tenant, const char *user, int64_t *turns, unfinished_t **out, size_t *n)
+{
+    pg_batch_t *b = pg_batch(a, tenant, user);
+    int         rc;
+
+    pg_add(b,
+           "SELECT u.turns, t.conversation_id, t.number, t.ordinal FROM app_user u LEFT JOIN turn t"
+           "  ON t.tenant_id = u.tenant_id AND t.user_id = u.user_id AND t.state IN ('queued', 'running')"
+           " WHERE u.tenant_id = $1 AND u.user_id = $2 ORDER BY t.ordinal LIMIT $3",
+           3, tenant, user, row_number(a, UNFINISHED_MAX));
+    rc = co_store_run(b, "pg:unfinished");
+    if (rc) {
+        return rc;
+    }
+    *turns = row_int(b, 0, 0, "turns");
+    *n = 0;
+    *out = arena_calloc(a, (UNFINISHED_MAX + 1) * sizeof(**out));
+    for (int i = 0; i < pg_rows(b, 0); i++) {
+        if (row_int(b, 0, i, "ordinal") > 0) {
+            (*out)[(*n)++] = (unfinished_t) {
+                .conversation = row_text(b, 0, i, "conversation_id"), .number = row_int(b, 0, i, "number"),
+                .ordinal = row_int(b, 0, i, "ordinal"),
+            };
+        }
+    }
+    if (*n == UNFINISHED_MAX) {
+        *turns = (*out)[*n - 1].ordinal;                /* there may be more behind it */
+    }
+    return pg_rows(b, 0) > 0 ? 0 : SI_ENOENT;
 }

@@ -127,6 +127,7 @@ int event_accepted(buf_t *b, const turn_row_t *t)
 
     member(&o, "conversation", t->conversation);
     number(&o, "number", t->number);
+    number(&o, "ordinal", t->ordinal);
     member(&o, "input", t->input);
     member(&o, "client_turn_id", t->client_turn_id);
     member(&o, "created", t->created);
@@ -215,6 +216,7 @@ int event_turn_json(buf_t *b, const turn_row_t *t)
     text(&o, str_of(t->id));
     member(&o, "conversation", t->conversation);
     number(&o, "number", t->number);
+    number(&o, "ordinal", t->ordinal);
     member(&o, "state", turn_state_name(t->state));
     number(&o, "attempt", t->attempt);
     member(&o, "input", t->input);
