@@ -200,7 +200,7 @@ static int co_claim(conv_t *c, arena_t *a, const char **moved)
             continue;
         }
         instance = owner_here(owner);
-        if (!instance) {
+        if (!instance || (c->anywhere && links_alive(instance))) {
             return co_follow(c, owner);
         }
         if (links_alive(instance)) {
@@ -291,41 +291,75 @@ static int co_open_new(conv_t *c, arena_t *a, const char **moved)
     return rc;
 }
 
-int co_conv_open(const char *tenant, const char *user, const char *id, conv_t **out, const char **moved, arena_t *a)
+/* A neighbour owns what is only followed here: its readers and turns are better off there. */
+static const char *neighbour(const conv_t *c)
 {
-    for (int i = 0; i < CLAIM_TRIES; i++) {
-        conv_t *c = conv_find(tenant, user, id);
-        int     rc;
+    return c->state == CONV_FOLLOW ? owner_here(c->leader) : NULL;
+}
 
-        if (c && conv_live(c)) {
-            c->refs++;
-            loop_timer_del(&c->idle);
-            *out = c;
-            return 0;
+static int co_open_known(conv_t *c, conv_t **out, const char **moved, bool anywhere, arena_t *a)
+{
+    int rc;
+
+    if (conv_live(c)) {
+        if (!anywhere && neighbour(c)) {
+            *moved = arena_strdup(a, neighbour(c));
+            if (!links_alive(*moved)) {
+                conv_lose(c);
+                return SI_EAGAIN;
+            }
+            return SI_ECONFLICT;
         }
-        if (!c && proc.draining) {
+        c->refs++;
+        loop_timer_del(&c->idle);
+        *out = c;
+        return 0;
+    }
+    c->refs++;
+    rc = co_wait_in(&c->opening, "conv:open", clock_ms() + CONV_WAIT_MS);
+    *moved = c->moved[0] ? arena_strdup(a, c->moved) : NULL;
+    conv_unref(c);
+    return rc == 0 || (rc == SI_ECONFLICT && anywhere) ? SI_EAGAIN : rc;
+}
+
+static int co_open(const char *tenant, const char *user, const char *id, bool anywhere, conv_t **out, const char **moved, arena_t *a)
+{
+    int rc = SI_EAGAIN;
+
+    for (int i = 0; rc == SI_EAGAIN && i < CLAIM_TRIES; i++) {
+        conv_t *c = conv_find(tenant, user, id);
+
+        if (c) {
+            rc = co_open_known(c, out, moved, anywhere, a);
+            continue;
+        }
+        if (proc.draining) {
             *moved = links_succeeded() ? arena_printf(a, "%d", proc.slot) : NULL;
             return *moved ? SI_ECONFLICT : SI_EAGAIN;
         }
-        if (!c) {
-            c = conv_new(tenant, user, id);
-            rc = co_open_new(c, a, moved);
-            if (rc) {
-                conv_unref(c);
-            } else {
-                *out = c;
-            }
+        c = conv_new(tenant, user, id);
+        c->anywhere = anywhere;
+        rc = co_open_new(c, a, moved);
+        if (rc) {
+            conv_unref(c);
             return rc;
         }
-        c->refs++;
-        rc = co_wait_in(&c->opening, "conv:open", clock_ms() + CONV_WAIT_MS);
-        *moved = c->moved[0] ? arena_strdup(a, c->moved) : NULL;
-        conv_unref(c);
-        if (rc != 0 && rc != SI_EAGAIN) {
-            return rc;
-        }
+        *out = c;
     }
-    return SI_EAGAIN;
+    return rc;
+}
+
+int co_conv_open(const char *tenant, const char *user, const char *id, conv_t **out, const char **moved, arena_t *a)
+{
+    return co_open(tenant, user, id, false, out, moved, a);
+}
+
+int co_conv_open_here(const char *tenant, const char *user, const char *id, conv_t **out, arena_t *a)
+{
+    const char *moved = NULL;
+    int         rc = co_open(tenant, user, id, true, out, &moved, a);
+
+    return rc == SI_ECONFLICT ? SI_EAGAIN : rc;
 }
 
 /* --- doubt --- */

@@ -13,7 +13,7 @@
 typedef enum {
     CONV_OPENING,
     CONV_OPEN,          /* owned by this worker */
-    CONV_FOLLOW,        /* owned by a worker of another machine, read here (turn/bus.h) */
+    CONV_FOLLOW,        /* owned by another worker, read here (turn/bus.h) */
     CONV_LOST           /* out of the table; freed with its last reference */
 } conv_state_t;
 
@@ -27,6 +27,7 @@ typedef struct conv {
     list_t       turns;         /* a run of consecutive numbers up to last_number */
     turn_t      *current;       /* the running one */
     evlog_t     *log;           /* "c:…" */
+    bool         anywhere;      /* while it opens: followed also when a neighbour owns it */
     list_t       opening;       /* waiter_t: calls that wait until it is open */
     char         moved[64];     /* that is why it could not be opened: the instance that owns it */
     list_t       lock;          /* and those that wait to add a turn */
@@ -63,6 +64,8 @@ void convs_init(void);
  * SI_EAGAIN: it is changing hands, try again; SI_EUNAVAIL and other results of the store.
  */
 int  co_conv_open(const char *tenant, const char *user, const char *id, conv_t **out, const char **moved, arena_t *a);
+/* The same, but never sends elsewhere: what a neighbour owns is followed as well. SI_EAGAIN while Redis is away. */
+int  co_conv_open_here(const char *tenant, const char *user, const char *id, conv_t **out, arena_t *a);
 void conv_unref(conv_t *c);
 /* The instance in an owner's name, "<slot>.<pid>", if it is one of this machine; else NULL. Points into `owner`. */
 const char *owner_here(const char *owner);

@@ -1,15 +1,17 @@
 /*
- * A conversation that a worker of another machine owns, read here. Its events make shadows of its turns, so that
+ * A conversation that another worker owns, read here. Its events make shadows of its turns, so that
  * readers find them as they find turns of our own.
  */
 #include "turn/bus.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/logger.h"
 #include "base/proc.h"
 #include "conf/conf.h"
 #include "io/redis.h"
+#include "link/link.h"
 
 #define SNAP_MS   1500
 #define SNAP_TRIES  2
@@ -93,6 +95,14 @@ static bool waits_for_leader(conv_t *c)
     return false;
 }
 
+/* Known of a neighbour long before its lease lapses. */
+static bool owner_died(const conv_t *c)
+{
+    const char *instance = owner_here(c->leader);
+
+    return instance && !links_alive(instance);
+}
+
 static void renew(ltimer_t *t)
 {
     conv_t *c = container_of(t, conv_t, renew);
@@ -102,7 +112,7 @@ static void renew(ltimer_t *t)
         degrade(c);
         return;
     }
-    if (c->degraded || clock_ms() - c->heard > proc.conf->lease_ms) {
+    if (c->degraded || clock_ms() - c->heard > proc.conf->lease_ms || owner_died(c)) {
         drop(c, c->degraded ? "Redis is back" : "its owner is silent");
         return;
     }
@@ -128,6 +138,15 @@ static bool turn_id_of(str_t event, char id[UUID_LEN + 1])
     return uuid_valid(str_of(id));
 }
 
+/* Value of "ordinal" in turn.accepted: it stands before all text of the user's, and there a quote is escaped. */
+static int64_t ordinal_of(str_t event)
+{
+    static const char mark[] = "\"ordinal\":";
+    const char       *at = memmem(event.p, event.n, mark, sizeof(mark) - 1);
+
+    return at ? strtoll(at + sizeof(mark) - 1, NULL, 10) : 0;       /* a comma follows */
+}
+
 static turn_t *shadow_of(conv_t *c, str_t event, int64_t number)
 {
     turn_t    *t = conv_turn(c, number);
@@ -135,6 +154,7 @@ static turn_t *shadow_of(conv_t *c, str_t event, int64_t number)
     turn_row_t row = { .number = number, .conversation = c->id, .user = c->user, .id = id };
 
     if (!t && turn_id_of(event, id)) {
+        row.ordinal = ordinal_of(event);
         t = turn_new(c, &row, NULL);
     }
     return t;
