@@ -13,11 +13,39 @@
 #define NGX_SI_BLOCK_WASTE  256
 
 
+static ngx_int_t ngx_si_log_id(ngx_si_mirror_t *m, const u_char *id,
+    uint8_t len);
 static ngx_si_block_t *ngx_si_log_room(ngx_si_mirror_t *m, size_t len);
 static size_t ngx_si_log_seal(ngx_si_mirror_t *m);
 static void ngx_si_log_fan_out(ngx_si_mirror_t *m, ngx_si_block_t *fresh);
 static void ngx_si_log_overflow(ngx_si_mirror_t *m, size_t batch);
 static ngx_si_ctx_t *ngx_si_log_slowest(ngx_si_mirror_t *m);
+
+
+static ngx_int_t
+ngx_si_log_id(ngx_si_mirror_t *m, const u_char *id, uint8_t len)
+{
+    u_char  *p;
+
+    if (len > m->last_id_size) {
+        p = ngx_alloc(len, ngx_cycle->log);
+        if (p == NULL) {
+            return NGX_ERROR;
+        }
+
+        if (m->last_id) {
+            ngx_free(m->last_id);
+        }
+
+        m->last_id = p;
+        m->last_id_size = len;
+    }
+
+    m->last_id_len = len;
+    ngx_memcpy(m->last_id, id, len);
+
+    return NGX_OK;
+}
 
 
 /* payload: u8 n, n bytes last event id, whole events */
@@ -33,9 +61,8 @@ ngx_si_log_feed(ngx_si_mirror_t *m, const u_char *p, size_t len)
         return "malformed DATA of a log";
     }
 
-    if (p[0]) {
-        m->last_id_len = p[0];
-        ngx_memcpy(m->last_id, p + 1, p[0]);
+    if (p[0] && ngx_si_log_id(m, p + 1, p[0]) != NGX_OK) {
+        return "no memory for a log";
     }
 
     len -= p[0] + 1;

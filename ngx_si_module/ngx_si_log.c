@@ -275,6 +275,10 @@ ngx_si_log_destroy(ngx_si_mirror_t *m)
 
     free(m->seats);
 
+    if (m->last_id) {
+        ngx_free(m->last_id);
+    }
+
     if (m->tenant.data) {
         ngx_free(m->tenant.data);
     }

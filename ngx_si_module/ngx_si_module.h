@@ -338,9 +338,10 @@ struct ngx_si_mirror_s {
 
     ngx_str_t                 tenant;   /* heap */
     u_char                    key[SI_KEY_MAX];
-    u_char                    last_id[SI_ID_MAX];
+    u_char                   *last_id;  /* heap; grows, a feed's ids are long */
     size_t                    key_len;
-    size_t                    last_id_len;
+    uint8_t                   last_id_len;
+    uint8_t                   last_id_size;
 
     unsigned                  is_fed:1;
     unsigned                  is_orphan:1;

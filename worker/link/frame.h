@@ -54,7 +54,7 @@
 #define SI_DATA_MAX       (64u << 10)    /* private DATA and BODY */
 #define SI_SMALL_MAX      1024u          /* every other type */
 #define SI_WINDOW         (64u << 10)    /* unacknowledged private bytes, each direction of a call */
-#define SI_ID_MAX         64u            /* an event id as text */
+#define SI_ID_MAX         240u           /* an event id as text; its length is one byte */
 #define SI_KEY_MAX        128u           /* a log key, an instance name */
 
 enum si_frame_type {
