@@ -1,0 +1,14 @@
+# scripts/bench storm [READERS]: what t/49-storm.t does, with more readers and the default si_stream_drain.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use SI::Storm;
+
+$| = 1;
+my $storm = SI::Storm->new(readers => $ARGV[0], drain => 30);
+$storm->run;
+print "$_\n" for $storm->figures;
+my @wrong = ($storm->wrong, $storm->{si}->stop);
+print map({ "WRONG: $_\n" } @wrong), @wrong ? "FAILED\n" : "nothing was lost\n";
+exit(@wrong ? 1 : 0);
