@@ -5,10 +5,11 @@ use warnings;
 use File::Path qw(remove_tree);
 use File::Temp qw(tempdir);
 use FindBin;
+use lib "$FindBin::Bin/lib";
 use Test::More;
+use SI::Test qw(run_unit slurp);
 
-my $LIMIT = 240;    # seconds for one program
-my $build = $ENV{SI_BUILD} // "$FindBin::Bin/../.build/release";
+my $build = SI::Test::build_dir();
 my $dir   = tempdir('si-io-XXXXXX', TMPDIR => 1);
 my $main  = $$;
 my @stop;           # commands that stop what runs
@@ -23,13 +24,6 @@ END {
         remove_tree($dir);
         $? = $status;
     }
-}
-
-sub slurp {
-    my ($path) = @_;
-    open my $f, '<', $path or return '';
-    local $/;
-    return <$f> // '';
 }
 
 sub script {
@@ -76,48 +70,15 @@ sub start_redis {
     return (SI_REDIS_URL => "unix://:p%40ss%2Fw:rd\@$dir/redis.sock?db=3", SI_TEST_START => "sh $start", SI_TEST_STOP => "sh $stop");
 }
 
-# Runs a program as a subtest: its TAP is passed on, indented. Returns its log.
-sub run_unit {
-    my ($name, %env) = @_;
-    my $log = "$dir/$name.stderr";
-    my $pid = open(my $out, '-|') // die "fork: $!";
-
-    if ($pid == 0) {
-        %ENV = (%ENV, %env);
-        open STDERR, '>', $log or die;
-        exec "$build/unit/$name" or die "$build/unit/$name: $!";
-    }
-    my $plan = 0;
-    local $SIG{ALRM} = sub { kill 'KILL', $pid };
-    alarm $LIMIT;
-    while (my $line = <$out>) {
-        $plan = $1 if $line =~ /^1\.\.(\d+)/;
-        print "    $line";
-    }
-    alarm 0;
-    close $out;
-    ok($? == 0 && $plan > 0, "unit program $name") or diag("status $?, plan $plan\n", join '', (split /^/, slurp($log))[-60 .. -1] // ());
-    return slurp($log);
-}
-
-sub log_is_clean {
-    my ($name, $log, $alerts) = @_;
-    unlike($log, qr/Sanitizer|runtime error:/, "$name: no word of a sanitizer");
-    my @alerts = $log =~ /"level":"alert"/g;
-    is(scalar @alerts, $alerts, "$name: alerts only where the test asks for them");
-}
-
 for my $name (qw(pg redis)) {
     -x "$build/unit/$name" or BAIL_OUT("$build/unit/$name is missing: run make -C worker, or set SI_BUILD");
 }
 
-my $log = run_unit('pg', start_postgres());
-log_is_clean('pg', $log, 3);
+my $log = run_unit('pg', 'pg', 3, start_postgres());
 like($log, qr/"sqlstate":"22P02"/, 'pg: a failed statement is logged');
 unlike($log, qr/secret-7261/, 'pg: without the values of its parameters');
 
-$log = run_unit('redis', start_redis());
-log_is_clean('redis', $log, 0);
+$log = run_unit('redis', 'redis', 0, start_redis());
 unlike($log, qr/p\@ss/, 'redis: the password is not logged');
 
 for my $stop (splice @stop) {

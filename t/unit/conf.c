@@ -190,7 +190,7 @@ static void values(test_t *t)
     refused(t, "node: a b", "a.yaml:1: node: expected a name of 1 to 63 letters, digits and . _ -, got \"a b\"");
     refused(t, "node: \"\"", "a.yaml:1: node: expected a name of 1 to 63 letters, digits and . _ -, got \"\"");
     refused(t, "redis: { url: 127.0.0.1 }",
-            "a.yaml:1: redis.url: expected a URL that starts with redis://|unix://, env:NAME or file:PATH");
+            "a.yaml:1: redis.url: expected a URL that starts with redis://|redis+cluster://|redis+sentinel://|unix://, env:NAME or file:PATH");
     refused(t, "providers:\n  x:\n    kind: openai\n    base_url: ftp://x",
             "a.yaml:4: providers.x.base_url: expected a URL that starts with http://|https://, got \"ftp://x\"");
 }
@@ -332,6 +332,10 @@ static void printing(test_t *t)
     c = load1(t, "redis: { url: 'redis://:top@secret@127.0.0.1:1/2' }", &err);
     text = printed(t, c);
     ok(strstr(text, "redis.url = \"redis://:***@127.0.0.1:1/2\"") != NULL, "nor with an @ in the password");
+    conf_free(c);
+    c = load1(t, "redis: { url: 'redis+sentinel://me:to?p#s,@h1:1,h2/main' }", &err);
+    text = printed(t, c);
+    ok(strstr(text, "redis.url = \"redis+sentinel://me:***@h1:1,h2/main\"") != NULL, "nor with what ends a host elsewhere");
     conf_free(c);
 }
 

@@ -1,6 +1,9 @@
 /*
  * The Redis client against a private server. t/01-io.t sets SI_REDIS_URL, and SI_TEST_STOP and
  * SI_TEST_START: shell commands that kill and start the server.
+ *
+ * Or against several, in t/06-redis.t: SI_TEST_MOVE is a shell command that makes the server at port SI_TEST_FROM unfit,
+ * then that at SI_TEST_TO takes over. SI_TEST_ELSEWHERE, in a cluster, publishes "elsewhere" to "early" at a third node.
  */
 #include "io/redis.h"
 
@@ -35,29 +38,59 @@ static bool co_until_ready(bool want)
 
 static void check_url(const char *url, int rc, const char *want)
 {
-    redis_addr_t a;
-    char         got[1024] = "";
+    static const char *const kinds[] = { "servers", "cluster", "sentinel" };
+    redis_addr_t *a = si_calloc(sizeof(*a));
+    char          got[1024] = "";
+    size_t        n = 0;
 
-    int r = redis_url_parse(url, &a);
+    int r = redis_url_parse(url, a);
     if (r == 0) {
-        snprintf(got, sizeof(got), "%s|%d|%s|%s|%s|%d", a.host, a.port, a.path, a.user, a.password, a.db);
+        for (size_t i = 0; i < a->n; i++) {
+            n += (size_t) snprintf(got + n, sizeof(got) - n, "%s%s|%d", i > 0 ? "," : "", a->nodes[i].host, a->nodes[i].port);
+        }
+        snprintf(got + n, sizeof(got) - n, "%s %s:%s %s %s%s%d", a->path, a->user, a->password, kinds[a->kind],
+                 a->master, a->master[0] != '\0' ? "/" : "", a->db);
     }
     if (!ok(r == rc && strcmp(got, want) == 0, "%s", url)) {
         diag("  got %d '%s'", r, got);
+    }
+    free(a);
+}
+
+static void test_lists(void)
+{
+    check_url("redis://h1,h2:7002,[::1]:7003/2", 0, "h1|6379,h2|7002,::1|7003 : servers 2");
+    check_url("redis://me:a%2cb@h1:1,h2", 0, "h1|1,h2|6379 me:a,b servers 0");
+    check_url("redis+cluster://:pw@h1,h2:7002/0", 0, "h1|6379,h2|7002 :pw cluster 0");
+    check_url("redis+cluster://h1", 0, "h1|6379 : cluster 0");
+    check_url("redis+sentinel://h1,[::2],h3:7/main", 0, "h1|26379,::2|26379,h3|7 : sentinel main/0");
+    check_url("redis+sentinel://me:pw@h1/m%2f1/3", 0, "h1|26379 me:pw sentinel m/1/3");
+    check_url("redis://1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", 0,
+               "1|6379,2|6379,3|6379,4|6379,5|6379,6|6379,7|6379,8|6379,9|6379,10|6379,11|6379,12|6379,13|6379,14|6379,"
+               "15|6379,16|6379 : servers 0");
+
+    const char *bad[] = {
+        "redis://h1,", "redis://,h1", "redis://h1,,h2", "redis://h1,h2:x", "redis://h1,[::1", "redis+cluster://",
+        "redis+cluster://h1/1", "redis+cluster://h1,/0", "redis+sentinel://h1", "redis+sentinel://h1/", "redis+sentinel:///m",
+        "redis+sentinel://h1/m/x", "redis+sentinel://h1//1", "redis+other://h1",
+        "redis://1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17",
+    };
+    for (size_t i = 0; i < SI_COUNT(bad); i++) {
+        check_url(bad[i], SI_EINVAL, "");
     }
 }
 
 static void test_urls(void)
 {
-    check_url("redis://localhost", 0, "localhost|6379||||0");
-    check_url("redis://127.0.0.1:7000/", 0, "127.0.0.1|7000||||0");
-    check_url("redis://:p%40%3aw@10.0.0.1:7000/15", 0, "10.0.0.1|7000|||p@:w|15");
-    check_url("redis://me:p:w@h", 0, "h|6379||me|p:w|0");
-    check_url("redis://[::1]:7001/2", 0, "::1|7001||||2");
-    check_url("redis://[::1]", 0, "::1|6379||||0");
-    check_url("unix:///run/redis.sock", 0, "|0|/run/redis.sock|||0");
-    check_url("unix:///run/redis.sock?db=3", 0, "|0|/run/redis.sock|||3");
-    check_url("unix://:pw@/run/redis.sock?db=3", 0, "|0|/run/redis.sock||pw|3");
+    check_url("redis://localhost", 0, "localhost|6379 : servers 0");
+    check_url("redis://127.0.0.1:7000/", 0, "127.0.0.1|7000 : servers 0");
+    check_url("redis://:p%40%3aw@10.0.0.1:7000/15", 0, "10.0.0.1|7000 :p@:w servers 15");
+    check_url("redis://me:p:w@h", 0, "h|6379 me:p:w servers 0");
+    check_url("redis://[::1]:7001/2", 0, "::1|7001 : servers 2");
+    check_url("redis://[::1]", 0, "::1|6379 : servers 0");
+    check_url("unix:///run/redis.sock", 0, "/run/redis.sock : servers 0");
+    check_url("unix:///run/redis.sock?db=3", 0, "/run/redis.sock : servers 3");
+    check_url("unix://:pw@/run/redis.sock?db=3", 0, "/run/redis.sock :pw servers 3");
 
     const char *bad[] = {
         "", "redis:", "redis://", "redis:///1", "rediss://h", "http://h", "redis://h:0", "redis://h:65536", "redis://h:x",
@@ -287,6 +320,82 @@ static void co_test_exit(void)
     is_int(redis_send(ARGS(STR("PING"))), SI_EUNAVAIL, "a command afterwards is unavailable");
 }
 
+/* ---- several servers ---- */
+
+static bool co_until_port(arena_t *a, const char *port)
+{
+    redis_reply_t r;
+
+    for (uint64_t end = soon(); clock_ms() < end && co_sleep(20, "test:port") == 0; ) {
+        if (co_redis(a, &r, soon(), ARGS(STR("CONFIG"), STR("GET"), STR("port"))) == 0 && r.type == REDIS_ARRAY && r.n == 2
+            && str_is(r.items[1].str, port))
+        {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A command that publishes by another way: again and again until it comes in here. */
+static bool co_comes_in(const char *publish)
+{
+    size_t before = seen[0].n;
+
+    for (uint64_t end = soon(); clock_ms() < end && seen[0].n == before; ) {
+        if (system(publish) != 0 || co_sleep(20, "test:publish") != 0) {
+            break;
+        }
+    }
+    return seen[0].n > before && strcmp(seen[0].last, "early:elsewhere") == 0;
+}
+
+/* Of 100 keys some are another node's, which has to be told, and some this one's. */
+static void co_test_keys(arena_t *a)
+{
+    redis_reply_t r;
+    int           done = 0, moved = 0, other = 0;
+
+    for (int i = 0; i < 100; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "k%d", i);
+        if (co_redis(a, &r, soon(), ARGS(STR("SET"), str_of(key), STR("v"))) != 0) {
+            other++;
+        } else if (r.type == REDIS_ERROR && strncmp(r.str.p, "MOVED ", 6) == 0) {
+            moved++;
+        } else {
+            done += r.type == REDIS_STRING;
+        }
+    }
+    ok(done > 0 && moved > 0 && other == 0, "keys of other nodes are answered by MOVED");
+}
+
+static void co_moved(void *arg)
+{
+    arena_t       *a = arg;
+    redis_reply_t  r;
+    const char    *elsewhere = getenv("SI_TEST_ELSEWHERE");
+
+    ok(co_until_port(a, getenv("SI_TEST_FROM")), "connects to the right server");
+    ok(co_reaches("early", "1", 0), "a message comes in");
+    if (elsewhere != NULL) {
+        ok(co_comes_in(elsewhere), "so does one that another node got");
+        co_test_keys(a);
+    }
+    ok(system(getenv("SI_TEST_MOVE")) == 0, "the server becomes unfit");
+    ok(co_until_port(a, getenv("SI_TEST_TO")), "commands go to the one that takes over");
+    ok(co_reaches("early", "2", 0), "a message comes in");
+    if (elsewhere != NULL) {
+        ok(co_comes_in(elsewhere), "so does one that another node got");
+    } else {
+        is_int(co_redis(a, &r, soon(), ARGS(STR("SET"), STR("k"), STR("v"))), 0, "a write");
+        ok(r.type == REDIS_STRING && str_is(r.str, "OK"), "is done");
+    }
+    redis_exit();
+    loop_stop();
+}
+
+/* ---- all ---- */
+
 static void co_main(void *arg)
 {
     arena_t *a = arg;
@@ -306,14 +415,18 @@ static void co_main(void *arg)
 int main(void)
 {
     const char *url = getenv("SI_REDIS_URL");
+    bool        move = getenv("SI_TEST_MOVE") != NULL;
 
-    if (url == NULL || getenv("SI_TEST_STOP") == NULL || getenv("SI_TEST_START") == NULL) {
-        printf("1..0 # SKIP run by t/01-io.t, which starts a server\n");
+    if (url == NULL || (!move && (getenv("SI_TEST_STOP") == NULL || getenv("SI_TEST_START") == NULL))) {
+        printf("1..0 # SKIP run by t/01-io.t and t/06-redis.t, which start servers\n");
         return 0;
     }
     signal(SIGPIPE, SIG_IGN);
     logger_open(NULL, LOG_DEBUG);
-    test_urls();
+    if (!move) {
+        test_urls();
+        test_lists();
+    }
     loop_init();
     co_init();
     is_int(redis_init("redis://"), SI_EINVAL, "a wrong URL");
@@ -322,7 +435,7 @@ int main(void)
     redis_subscribe("early", on_message, (void *) (uintptr_t) 1);
 
     arena_t *a = arena_new(4096);
-    co_spawn("test", co_main, a);
+    co_spawn("test", move ? co_moved : co_main, a);
     loop_run();
     arena_free(a);
     co_exit();

@@ -32,8 +32,8 @@ const conf_key_t conf_keys[] = {
       "libpq connection string; name a socket folder or an address, since names are resolved synchronously", false },
     { "database.pool", KEY_NUMBER, "4", 1, 64, IN(database_pool), NULL,
       "connections of each worker", false },
-    { "redis.url", KEY_PLACE, "redis://127.0.0.1:6379", 1, 1024, IN(redis_url), "redis://|unix://",
-      "redis://[:password@]host:port[/db] or unix:///path[?db=n]", false },
+    { "redis.url", KEY_PLACE, "redis://127.0.0.1:6379", 1, 1024, IN(redis_url), "redis://|redis+cluster://|redis+sentinel://|unix://",
+      "redis://[:password@]host:port[,…][/db], redis+cluster://…, redis+sentinel://host:port[,…]/master or unix:///path[?db=n]", false },
 
     { "log.file", KEY_TEXT, NULL, 1, 1024, IN(log_file), NULL,
       "file of the log, one JSON object a line; default: standard error", false },

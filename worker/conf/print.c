@@ -15,8 +15,8 @@ static size_t url_password(const char *text, size_t *n)
         return 0;
     }
     authority += 3;
-    end = authority + strcspn(authority, "/?#");
-    at = memrchr(authority, '@', (size_t) (end - authority));     /* a password may hold one too */
+    end = authority + strcspn(authority, "/");
+    at = memrchr(authority, '@', (size_t) (end - authority));     /* a password may hold '@', '?' and '#' too */
     colon = at != NULL ? memchr(authority, ':', (size_t) (at - authority)) : NULL;
     if (colon == NULL) {
         return 0;

@@ -233,8 +233,8 @@ int redis_init(const char *url)
     }
     list_init(&r->subscriptions);
     proc.redis = r;
-    redis_conn_init(&r->command, &r->addr, "command", r->addr.db, NULL);
-    redis_conn_init(&r->subscriber, &r->addr, "subscriber", 0, subscriber_ready);
+    redis_conn_init(&r->command, &r->addr, &r->subscriber, NULL);
+    redis_conn_init(&r->subscriber, &r->addr, &r->command, subscriber_ready);
     return 0;
 }
 

@@ -19,9 +19,16 @@ typedef struct redis_reply {
 } redis_reply_t;
 
 /*
- * url: redis://[[user]:password@]host[:port][/db] or unix://[[user]:password@]/path[?db=n]. Sets proc.redis.
- * 0 or SI_EINVAL (logged). Host names are resolved synchronously: use an address or a socket. Without
- * redis_init(), and after redis_exit(), every command is SI_EUNAVAIL.
+ * url: see io/redis_url.h. Sets proc.redis. 0 or SI_EINVAL (logged). Host names are resolved synchronously: use
+ * addresses or a socket. Without redis_init(), and after redis_exit(), every command is SI_EUNAVAIL.
+ *
+ * Several servers: they are tried in turn, from the one that worked last, and only a master is taken (ROLE), for what
+ * is published at a replica does not come to the master's subscribers. So no two of them may be masters. Sentinels are
+ * asked in turn at each connect, then the same holds. A master that steps down is left within 2 s; one that is cut off
+ * from its sentinels but not from here is kept until they reach it again.
+ *
+ * A cluster: any node will do, since what is published at one comes to the subscribers of all. A command with a key of
+ * another node's slots gets the error reply MOVED or ASK, which is not followed: Si's commands name no keys.
  */
 int  redis_init(const char *url);
 void redis_exit(void);

@@ -1,4 +1,12 @@
-/* Inside of io/redis: one connection that comes back by itself. Only redis.c and redis_conn.c include this. */
+/*
+ * Inside of io/redis: one connection that comes back by itself. Only redis.c and redis_conn.c include this.
+ *
+ *   DOWN -> CONNECTING -> SETUP -> READY                         a server, one of several, a node of a cluster
+ *   DOWN -> FINDING -> ASKING -> CONNECTING -> SETUP -> READY    with sentinels
+ *
+ * Any of them goes to DOWN when it fails or takes too long, and DOWN to the next after a while; a failure before READY
+ * lets the next address have a try. Each step has 3 s. The pause grows with each round of all addresses, up to 5 s.
+ */
 #ifndef SI_REDIS_CONN_H
 #define SI_REDIS_CONN_H
 
@@ -10,17 +18,19 @@
 
 #define REDIS_INFLIGHT_MAX  1024        /* commands without a reply on one connection */
 
-typedef enum { RCONN_DOWN, RCONN_CONNECTING, RCONN_SETUP, RCONN_READY } redis_conn_state_t;
+typedef enum { RCONN_DOWN, RCONN_FINDING, RCONN_ASKING, RCONN_CONNECTING, RCONN_SETUP, RCONN_READY } redis_conn_state_t;
 
 typedef struct redis_conn {
     const redis_addr_t  *addr;
-    const char          *name;          /* for the log */
-    int                  db;            /* to be selected */
-    void               (*on_ready)(struct redis_conn *c);   /* may be NULL */
+    struct redis_conn   *twin;          /* the other connection to the same master */
+    void               (*on_ready)(struct redis_conn *c);   /* of the subscriber; NULL: this is the one for commands */
     redisAsyncContext   *ac;            /* NULL when down */
     watch_t              watch;
-    ltimer_t             timer;         /* by state: back-off, connect limit, setup limit, watchdog */
+    ltimer_t             timer;         /* by state: back-off, limit of the step, watchdog */
     redis_conn_state_t   state;
+    size_t               at;            /* which of addr->nodes is tried, or worked last */
+    redis_node_t         master;        /* what a sentinel answered */
+    const redis_node_t  *target;        /* NULL: a Unix socket */
     unsigned             failures;      /* in a row */
     size_t               inflight;
     uint64_t             progress;      /* clock_ms() of the last reply, or of the first command after idleness */
@@ -30,9 +40,8 @@ typedef struct redis_conn {
     bool                 closed;        /* for good */
 } redis_conn_t;
 
-/* Starts to connect. The other members of c are zero; addr lives as long as c. */
-void redis_conn_init(redis_conn_t *c, const redis_addr_t *addr, const char *name, int db,
-                     void (*on_ready)(redis_conn_t *c));
+/* Starts to connect. The other members of c are zero; addr and twin live as long as c. */
+void redis_conn_init(redis_conn_t *c, const redis_addr_t *addr, redis_conn_t *twin, void (*on_ready)(redis_conn_t *c));
 /* Closes it for good. c must live until the end of the loop's batch. */
 void redis_conn_exit(redis_conn_t *c);
 /*

@@ -3,8 +3,9 @@
 #include "base/logger.h"
 #include "base/util.h"
 
-#define DEFAULT_PORT  6379
-#define DB_MAX        1023
+#define DEFAULT_PORT   6379
+#define SENTINEL_PORT  26379
+#define DB_MAX         1023
 
 static int take(char *out, size_t cap, const char *p, size_t n)
 {
@@ -77,42 +78,69 @@ static int take_login(const char **rest, const char *end, redis_addr_t *out)
     return 0;
 }
 
-/* "/db", or nothing. */
+/* "/db", "/" or nothing. */
 static int take_db(const char *slash, redis_addr_t *out)
 {
     return *slash == '\0' || slash[1] == '\0' ? 0 : take_number(slash + 1, strlen(slash + 1), DB_MAX, &out->db);
 }
 
-static int parse_tcp(const char *p, redis_addr_t *out)
+/* "/master[/db]" */
+static int take_master(const char *slash, redis_addr_t *out)
 {
-    const char *end = p + strcspn(p, "/");
-    const char *host_end;
+    size_t n = *slash == '/' ? strcspn(slash + 1, "/") : 0;
 
-    out->port = DEFAULT_PORT;
-    if (take_login(&p, end, out) != 0 || take_db(end, out) != 0) {
-        return SI_EINVAL;
-    }
-    if (*p == '[') {
+    return n > 0 && take_decoded(out->master, sizeof(out->master), slash + 1, n) == 0 ? take_db(slash + 1 + n, out) : SI_EINVAL;
+}
+
+/* "host[:port]" or "[address][:port]" */
+static int take_node(const char *p, const char *end, int port, redis_node_t *out)
+{
+    const char *host = p, *host_end, *rest;
+
+    if (p < end && *p == '[') {
+        host++;
         host_end = memchr(p, ']', (size_t) (end - p));
-        if (host_end == NULL || take(out->host, sizeof(out->host), p + 1, (size_t) (host_end - p - 1)) != 0) {
-            return SI_EINVAL;
-        }
-        host_end++;
+        rest = host_end != NULL ? host_end + 1 : NULL;
     } else {
-        host_end = memchr(p, ':', (size_t) (end - p));
-        host_end = host_end != NULL ? host_end : end;
-        if (take(out->host, sizeof(out->host), p, (size_t) (host_end - p)) != 0) {
-            return SI_EINVAL;
-        }
+        rest = memchr(p, ':', (size_t) (end - p));
+        host_end = rest = rest != NULL ? rest : end;
     }
-    if (out->host[0] == '\0') {
+    if (rest == NULL || host == host_end || take(out->host, sizeof(out->host), host, (size_t) (host_end - host)) != 0) {
         return SI_EINVAL;
     }
-    if (host_end == end) {
+    out->port = port;
+    if (rest == end) {
         return 0;
     }
-    return *host_end == ':' && take_number(host_end + 1, (size_t) (end - host_end - 1), 65535, &out->port) == 0
-           && out->port > 0 ? 0 : SI_EINVAL;
+    return *rest == ':' && take_number(rest + 1, (size_t) (end - rest - 1), 65535, &out->port) == 0 && out->port > 0
+           ? 0 : SI_EINVAL;
+}
+
+static int take_nodes(const char *p, const char *end, int port, redis_addr_t *out)
+{
+    for (const char *comma; ; p = comma + 1) {
+        comma = memchr(p, ',', (size_t) (end - p));
+        if (out->n == REDIS_NODES_MAX || take_node(p, comma != NULL ? comma : end, port, &out->nodes[out->n++]) != 0) {
+            return SI_EINVAL;
+        }
+        if (comma == NULL) {
+            return 0;
+        }
+    }
+}
+
+static int parse_tcp(redis_kind_t kind, const char *p, redis_addr_t *out)
+{
+    const char *end = p + strcspn(p, "/");
+
+    out->kind = kind;
+    if (take_login(&p, end, out) != 0
+        || take_nodes(p, end, kind == REDIS_SENTINEL ? SENTINEL_PORT : DEFAULT_PORT, out) != 0
+        || (kind == REDIS_SENTINEL ? take_master(end, out) : take_db(end, out)) != 0)
+    {
+        return SI_EINVAL;
+    }
+    return kind == REDIS_CLUSTER && out->db != 0 ? SI_EINVAL : 0;       /* a cluster has one database */
 }
 
 static int parse_unix(const char *p, redis_addr_t *out)
@@ -139,12 +167,17 @@ int redis_url_parse(const char *url, redis_addr_t *out)
 
     memset(out, 0, sizeof(*out));
     if (strncmp(url, "redis://", 8) == 0) {
-        rc = parse_tcp(url + 8, out);
+        rc = parse_tcp(REDIS_SERVERS, url + 8, out);
+    } else if (strncmp(url, "redis+cluster://", 16) == 0) {
+        rc = parse_tcp(REDIS_CLUSTER, url + 16, out);
+    } else if (strncmp(url, "redis+sentinel://", 17) == 0) {
+        rc = parse_tcp(REDIS_SENTINEL, url + 17, out);
     } else if (strncmp(url, "unix://", 7) == 0) {
         rc = parse_unix(url + 7, out);
     }
     if (rc != 0) {
-        log_line(LOG_ERROR, "redis: the URL is not of the form redis://[[user]:password@]host[:port][/db]"
+        log_line(LOG_ERROR, "redis: the URL is not of the form redis://[[user]:password@]host[:port][,…][/db],"
+                 " redis+cluster://…, redis+sentinel://[[user]:password@]sentinel[:port][,…]/master[/db]"
                  " or unix://[[user]:password@]/path[?db=n]", NULL);
     }
     return rc;

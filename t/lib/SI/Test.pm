@@ -30,6 +30,7 @@ use Time::HiRes qw(sleep);
 use SI::Test::Stream;
 
 our @EXPORT = qw(poll_until free_port slurp root now_ms);
+our @EXPORT_OK = qw(run_unit);
 our $TIMEOUT = $SI::Test::Stream::TIMEOUT;
 
 my $root = Cwd::abs_path(File::Basename::dirname(__FILE__) . '/../../..');
@@ -76,6 +77,35 @@ sub free_port {
 }
 
 sub build_dir { my $d = $ENV{SI_BUILD} || "$root/.build/release"; $d =~ m{^/} ? $d : "$root/$d" }
+
+# Runs a unit program that needs servers, with more environment, as a subtest: its TAP is passed on, indented. Returns its log,
+# in which no sanitizer had something to say and $alerts lines are alerts.
+sub run_unit {
+    my ($program, $name, $alerts, %env) = @_;
+    my ($err, $log) = File::Temp::tempfile('si-unit-XXXXXX', TMPDIR => 1, UNLINK => 1);
+    my $pid = open(my $out, '-|') // die "fork: $!";
+    if (!$pid) {
+        %ENV = (%ENV, %env);
+        open STDERR, '>&', $err;
+        exec build_dir() . "/unit/$program" or POSIX::_exit(127);
+    }
+    my $plan = 0;
+    local $SIG{ALRM} = sub { kill KILL => $pid };
+    alarm 240;
+    while (my $line = <$out>) {
+        $plan = $1 if $line =~ /^1\.\.(\d+)/;
+        print "    $line";
+    }
+    alarm 0;
+    close $out;
+    my $status = $?;
+    my $text = slurp($log);
+    Test::More::ok($status == 0 && $plan > 0, "unit program $name")
+        or Test::More::diag("status $status, plan $plan\n", (split /^/, $text)[-60 .. -1]);
+    Test::More::unlike($text, qr/Sanitizer|runtime error:/, "$name: no word of a sanitizer");
+    Test::More::is(scalar(() = $text =~ /"level":"alert"/g), $alerts, "$name: alerts only where the test asks for them");
+    return $text;
+}
 
 # Options: workers, nginx_workers (1 each if not given), config (YAML text over conf/si.yaml), nginx ("directive value;…"
 # replaced in conf/nginx.conf), model (a SI::Model, becomes the default model), env (hash), http2 (true: a second port),
