@@ -342,9 +342,14 @@ ngx_si_frame_to_call(ngx_si_link_t *link, si_frame_t *f, const u_char *p)
 
     call = ngx_si_link_call(link, f->id);
 
-    /* it may have been under way when the call ended */
+    if (call) {
+        return call->ops->frame(call, f, p);
+    }
 
-    return call ? call->ops->frame(call, f, p) : NULL;
+    /* it was under way when the call ended */
+
+    return f->type == SI_F_ATTACH ? ngx_si_log_stray(link, p, f->length)
+                                  : NULL;
 }
 
 

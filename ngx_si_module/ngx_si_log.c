@@ -43,7 +43,7 @@ ngx_si_log_attach(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
 
         if (m == NULL) {
             ngx_si_ctx_abort(ctx);
-            return NULL;
+            return ngx_si_log_stray(link, p, len);
         }
 
         ngx_si_log_bind(m, link, log, si_get32(p + 8));
@@ -66,6 +66,28 @@ ngx_si_log_attach(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
 }
 
 
+const char *
+ngx_si_log_stray(ngx_si_link_t *link, const u_char *p, size_t len)
+{
+    ngx_si_mirror_t  *m;
+
+    if (len <= 12 || len > 12 + SI_KEY_MAX || si_get64(p) == 0) {
+        return "malformed ATTACH";
+    }
+
+    m = (ngx_si_mirror_t *) ngx_si_tree_find(&link->logs, si_get64(p));
+
+    if (m) {
+        m->seq = si_get32(p + 8);
+
+    } else {
+        ngx_si_frame_u32(link, SI_F_DETACH, si_get64(p), si_get32(p + 8));
+    }
+
+    return NULL;
+}
+
+
 static void
 ngx_si_log_join(ngx_si_mirror_t *m, ngx_si_ctx_t *ctx)
 {
@@ -78,6 +100,7 @@ ngx_si_log_join(ngx_si_mirror_t *m, ngx_si_ctx_t *ctx)
     ctx->stage = NGX_SI_READING;
     ngx_queue_insert_tail(&m->readers, &ctx->reader);
     m->nreaders++;
+    ngx_si_census_mark(m);
 
     ngx_si_count(ctx->proc, NGX_SI_READERS, 1);
 
@@ -153,6 +176,8 @@ ngx_si_log_bind(ngx_si_mirror_t *m, ngx_si_link_t *link, uint64_t log,
     m->link = link;
     m->seq = seq;
     m->node.key = log;
+    m->told = 1;
+    ngx_si_census_mark(m);
 
     ngx_rbtree_insert(&link->logs, &m->node);
     link->nlogs++;
@@ -191,6 +216,7 @@ ngx_si_log_merge(ngx_si_mirror_t *m, ngx_si_mirror_t *into)
         into->nreaders++;
     }
 
+    ngx_si_census_mark(into);
     ngx_si_log_close(m, NGX_SI_LOST, 500);
 
     ngx_si_log_release(into);
@@ -228,6 +254,7 @@ ngx_si_log_leave(ngx_si_ctx_t *ctx)
     ngx_si_seat_leave(ctx);
     ngx_queue_remove(&ctx->reader);
     m->nreaders--;
+    ngx_si_census_mark(m);
     ctx->mirror = NULL;
 
     ngx_si_count(ctx->proc, NGX_SI_READERS, -1);
@@ -267,6 +294,7 @@ ngx_si_log_destroy(ngx_si_mirror_t *m)
         ngx_queue_remove(&m->fed);
     }
 
+    ngx_si_census_drop(m);
     ngx_si_resume_stop(m);
     ngx_si_log_unbind(m, 1);
 

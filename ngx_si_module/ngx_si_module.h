@@ -311,6 +311,7 @@ struct ngx_si_mirror_s {
     ngx_rbtree_node_t         node;     /* link->logs, key is the log id */
     ngx_queue_t               orphan;   /* proc->orphans while unbound */
     ngx_queue_t               fed;      /* proc->fed */
+    ngx_queue_t               census;   /* proc->census */
     ngx_si_proc_t            *proc;
     ngx_si_pool_t            *pool;
     ngx_si_link_t            *link;
@@ -322,6 +323,7 @@ struct ngx_si_mirror_s {
     ngx_uint_t                nseats;
     ngx_uint_t                aseats;
     ngx_uint_t                nreaders;
+    ngx_uint_t                told;     /* of them, as the worker knows */
 
     ngx_si_block_t           *head;     /* published */
     ngx_si_block_t           *tail;
@@ -345,6 +347,7 @@ struct ngx_si_mirror_s {
 
     unsigned                  is_fed:1;
     unsigned                  is_orphan:1;
+    unsigned                  in_census:1;
     unsigned                  ended:1;
     unsigned                  hops:3;
     ngx_uint_t                holds;    /* callers that look at it */
@@ -369,6 +372,8 @@ struct ngx_si_proc_s {
     ngx_queue_t               dirty;    /* requests to run */
     ngx_http_request_t       *inside;   /* whose own event is being handled */
     ngx_queue_t               orphans;  /* mirrors without a link */
+    ngx_queue_t               census;   /* mirrors that won or lost readers */
+    ngx_msec_t                census_at;
     ngx_si_row_t             *row;
     ngx_si_row_t              spare;    /* when the zone has no free row */
     ngx_msec_t                drain_end;
@@ -508,6 +513,8 @@ void ngx_si_out_cleanup(void *data);
 
 /* ngx_si_log.c, ngx_si_feed.c */
 const char *ngx_si_log_attach(ngx_si_ctx_t *ctx, const u_char *p, size_t len);
+/* an ATTACH whose reader has gone: its CANCEL was under way */
+const char *ngx_si_log_stray(ngx_si_link_t *link, const u_char *p, size_t len);
 const char *ngx_si_log_feed(ngx_si_mirror_t *m, const u_char *p, size_t len);
 void ngx_si_log_end(ngx_si_mirror_t *m, ngx_uint_t aborted);
 void ngx_si_log_publish(ngx_si_mirror_t *m);
@@ -520,6 +527,11 @@ void ngx_si_log_hold(ngx_si_mirror_t *m);
 void ngx_si_log_release(ngx_si_mirror_t *m);
 void ngx_si_log_close(ngx_si_mirror_t *m, ngx_si_counter_e why,
     ngx_msec_t retry);
+
+/* ngx_si_census.c */
+void ngx_si_census_mark(ngx_si_mirror_t *m);
+void ngx_si_census_drop(ngx_si_mirror_t *m);
+void ngx_si_census_tick(ngx_si_proc_t *proc);
 
 /* ngx_si_cursor.c */
 void ngx_si_cursor_fresh(ngx_si_ctx_t *ctx, ngx_si_block_t *fresh);

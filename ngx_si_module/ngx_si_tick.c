@@ -39,6 +39,7 @@ ngx_si_tick_init(ngx_si_proc_t *proc, ngx_log_t *log)
     ngx_queue_init(&proc->fed);
     ngx_queue_init(&proc->dirty);
     ngx_queue_init(&proc->orphans);
+    ngx_queue_init(&proc->census);
 
     proc->dummy.fd = (ngx_socket_t) -1;
     proc->dummy.data = proc;
@@ -151,6 +152,7 @@ ngx_si_tick_handler(ngx_event_t *ev)
 
     ngx_si_tick_expire(proc);
     ngx_si_resume_tick(proc);
+    ngx_si_census_tick(proc);
 
     if (proc->exiting) {
         for (i = 0; i < NGX_SI_BUCKETS; i++) {

@@ -258,6 +258,50 @@ subtest 'a stalled reader' => sub {
     @{ $w->{frames} } = ();
 };
 
+# What READERS says next: log, seq, count.
+sub counted { my $f = $w->frame('READERS'); return [$f->{id}, unpack 'VV', $f->{payload}] }
+
+subtest 'readers are counted' => sub {
+    @{ $w->{frames} } = ();
+    my $first = reader(20, seq => ++$n);
+    my $one = reader(21, seq => $n);
+    my @more = map { reader(20, seq => ++$n) } 1 .. 3;
+    my $seq = $n;
+    my $count = counted();
+    $count = counted() while $count->[2] < 4;
+    is_deeply $count, [20, $seq, 4], 'of a log, with its last ATTACH';
+    ok SI::Edge::never(sub { publish(20); $w->has('READERS') }, 1.5), 'once; events cost nothing, and a log with one reader says nothing';
+    $_->close for @more[0, 1];
+    $count = counted();
+    $count = counted() while $count->[2] != 2;
+    is_deeply $count, [20, $seq, 2], 'some have gone';
+    $more[2]->close;
+    is_deeply counted(), [20, $seq, 1], 'down to one';
+    $_->close for $first, $one;
+    $w->frame('DETACH', $_) for 20, 21;
+    my $again = reader(20, seq => ++$n);
+    ok SI::Edge::never(sub { $w->has('READERS') }, 1.5), 'a new mirror begins with one, which goes without saying';
+    $again->close;
+    $w->frame('DETACH', 20);
+};
+
+subtest 'an ATTACH whose reader has gone' => sub {
+    my @gone = map { $edge->get("/gone$_") } 1, 2;
+    my @call = map { $w->call->stream->data("retry: 1000\n\n") } @gone;
+    $_->wait_body(qr/retry/) for @gone;
+    $_->close for @gone;
+    $w->frame('CANCEL', $_->{id}) for @call;
+    $call[0]->attach(22, 'c:22', 7);
+    is unpack('V', $w->frame('DETACH', 22)->{payload}), 7, 'is answered with DETACH: nobody reads here';
+    my $c = reader(23, seq => 8);
+    $call[1]->attach(23, 'c:23', 9);
+    my $e = publish(23);
+    ok $c->wait_body(qr/\Q$e\E/), 'another reader of the log reads on';
+    ok !$w->has('DETACH'), 'and keeps it';
+    $c->close;
+    is unpack('V', $w->frame('DETACH', 23)->{payload}), 9, 'until it goes, with the last ATTACH';
+};
+
 subtest 'clients go' => sub {
     my @c = map { reader(19) } 1 .. 3;
     $_->close for @c[0, 1];

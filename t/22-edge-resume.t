@@ -48,6 +48,7 @@ subtest 'a worker dies' => sub {
     my $all = event('1.1', 'before');
     $w->feed($link, $log, '1.1', $all);
     $_->wait_body(qr/before/) for $c, $second;
+    is unpack('x4V', $w->frame('READERS', $log)->{payload}), 2, 'the worker knows of both readers';
     $w->kill_it;
     my $o = other($w);
     my $resume = $o->call;
@@ -57,6 +58,7 @@ subtest 'a worker dies' => sub {
     $all .= event('1.2', 'replayed') . event('1.3', 'live');
     $o->feed($resume->{link}, 77, '1.3', event('1.3', 'live'));
     for ($c, $second) { $_->wait_body(qr/live/); is no_beats($_->body), "retry: 1\n\n$all", 'no gap, nothing twice, no reconnect' }
+    is_deeply [unpack 'VV', $o->frame('READERS', 77)->{payload}], [3, 2], 'and so does the new one';
     $_->close for $c, $second;
     is unpack('V', $o->frame('DETACH', 77)->{payload}), 3, 'DETACH at the new worker';
     revive($w);
@@ -117,6 +119,7 @@ subtest 'two mirrors become one' => sub {
     $o->feed($resume->{link}, 44, '4.2', event('4.2', 'b'));
     ok $_->wait_body(qr/4\.2/), 'both read on' for $c, $new;
     is status()->{logs}, 1, 'from one mirror';
+    is_deeply [unpack 'VV', $o->frame('READERS', 44)->{payload}], [2, 2], 'which counts both';
     is no_beats($c->body), "retry: 1\n\n" . event('4.1', 'a') . event('4.2', 'b'), 'once';
     $c->close;
     ok !$o->has('DETACH'), 'no DETACH yet';

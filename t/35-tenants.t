@@ -29,6 +29,7 @@ my $cursor = do { conversation($ann); $ann->json(GET => '/v1/conversations?limit
 
 # Every route with an id in it.
 my @routes = (['GET', '/v1/conversations/%s', $conv], ['HEAD', '/v1/conversations/%s', $conv], ['GET', '/v1/conversations/%s/messages', $conv],
+    ['GET', '/v1/conversations/%s/readers', $conv], ['HEAD', '/v1/conversations/%s/readers', $conv],
     ['GET', '/v1/conversations/%s/events', $conv], ['GET', '/v1/conversations/%s/events?from=start', $conv], ['GET', '/v1/conversations/%s/events?last_event_id=1.1', $conv],
     ['HEAD', '/v1/conversations/%s/events', $conv], ['POST', '/v1/conversations/%s/turns', $conv, { input => 'intruder' }],
     ['POST', '/v1/conversations/%s/turns', $conv, { input => 'a secret that runs', client_turn_id => 'c' }],

@@ -102,6 +102,7 @@ subtest 'what really comes' => sub {
     fits(ConversationPage => $si->json(GET => '/v1/conversations')->{json}, 'a list');
     fits(ConversationPage => $si->json(GET => '/v1/conversations?limit=1')->{json}, 'a page');
     fits(MessagePage => $si->json(GET => "/v1/conversations/$c->{id}/messages")->{json}, 'no messages');
+    fits(Readers => $si->json(GET => "/v1/conversations/$c->{id}/readers")->{json}, 'no readers');
 
     my %seen;
     my $mapping = $doc->{components}{schemas}{TurnEvent}{discriminator}{mapping};

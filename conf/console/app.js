@@ -8,10 +8,13 @@ import { Turns } from './turns.js';
 const $ = (id) => document.getElementById(id);
 const KEY = 'si.key';               // in localStorage
 const TITLE_MAX = 60;               // characters of the first message that become the title
+const WATCH_MS = 20_000;            // between two looks at how many watch, while the page is visible
+const WATCH_FIRST_MS = 2000;        // the server counts a new reader within about a second
 
 const si = new SiClient({ baseUrl: location.origin, key: () => localStorage.getItem(KEY) ?? '' });
 let current = null;                 // id of the conversation that is open
 let stream = null;
+let watch = null;                   // timer of the next look
 let conversations = [], next = null;
 
 const randomId = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
@@ -181,9 +184,32 @@ function live(state, error) {
     $('live').title = error ? error.message : state === 'open' ? 'New events arrive as they happen' : '';
 }
 
+/* How many follow the open conversation; of no interest while this page is the only one. Nobody polls behind a hidden page. */
+async function watching() {
+    const mine = stream;
+    clearTimeout(watch);
+    watch = null;
+    if (!mine || document.visibilityState !== 'visible') return;
+    let n = 0;
+    try {
+        n = (await si.conversations.readers(current)).readers;
+    } catch { /* not worth a word: the next look may know */ }
+    if (stream !== mine) return;
+    $('watching').hidden = n < 2;
+    $('watching').textContent = n < 2 ? '' : `${n} watching`;
+    watchIn(WATCH_MS);
+}
+
+function watchIn(ms) {
+    clearTimeout(watch);
+    watch = setTimeout(watching, ms);
+}
+
 function open(id) {
     stream?.close();
     stream = null;
+    clearTimeout(watch);
+    $('watching').hidden = true;
     current = id;
     turns.clear();
     trouble(null);
@@ -200,6 +226,7 @@ async function follow(id) {
     const mine = si.conversations.events(id, { from: 'start', onState: (s, e) => { if (stream === mine) live(s, e); } });
     stream = mine;
     live(mine.state);
+    watchIn(WATCH_FIRST_MS);
     try {
         for await (const e of mine) {
             if (stream !== mine) return;
@@ -364,6 +391,7 @@ document.addEventListener('keydown', (e) => {
 document.addEventListener('visibilitychange', () => {
     if (document.visibilityState !== 'visible' || !localStorage.getItem(KEY)) return;
     stream?.reconnect();
+    if (!watch) watchIn(WATCH_FIRST_MS);
     loadList();
 });
 addEventListener('online', () => stream?.reconnect());

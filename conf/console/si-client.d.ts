@@ -12,6 +12,12 @@ export interface Conversation {
     last_turn: number;
 }
 
+/** How many read a conversation's stream, on all machines. Not `complete`: there may be more. */
+export interface Readers {
+    readers: number;
+    complete: boolean;
+}
+
 export interface Message {
     id: string;
     turn: string;
@@ -257,6 +263,8 @@ export class SiClient {
         get(id: string, options?: Signal): Promise<Conversation>;
         /** Reconnects by itself and gives each event once. From now, from `start`, or after `lastEventId`. */
         events(id: string, options?: { lastEventId?: string; from?: 'start' | 'now' } & StreamOptions): EventStream;
+        /** A new reader is counted within about a second. To be asked when somebody looks, not in a loop. */
+        readers(id: string, options?: Signal): Promise<Readers>;
     };
     readonly turns: {
         /** Sends a message and follows its turn. */

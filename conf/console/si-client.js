@@ -513,6 +513,10 @@ class Conversations extends Group {
     events(id, options) {
         return new EventStream(this._client, id, options);
     }
+
+    readers(id, { signal } = {}) {
+        return this._client._json({ method: 'GET', path: conversationPath(id, '/readers') }, signal);
+    }
 }
 
 class Turns extends Group {

@@ -316,11 +316,13 @@ const tests = {
     },
     async 'plain requests'() {
         const s = await serve(json(201, { id: CONV, title: 'T' }), json(200, { data: [], next: null }),
-            refuse(422, 'invalid_field'), json(200, { data: [1], next: 'n' }), () => {});
+            json(200, { readers: 2, complete: true }), refuse(422, 'invalid_field'), json(200, { data: [1], next: 'n' }), () => {});
         const si = new SiClient({ baseUrl: s.url, key: 'k', requestTimeout: 200 });
         is((await si.conversations.create({ title: 'T' })).id, CONV, 'create');
         is((await si.conversations.list({ limit: 5, cursor: 'a b' })).next, null, 'list');
         is(s.seen[1].url, '/v1/conversations?limit=5&cursor=a+b', 'query');
+        is((await si.conversations.readers(CONV)).readers, 2, 'readers');
+        is(s.seen[2].url, `/v1/conversations/${CONV}/readers`, 'of a conversation');
         is((await fails(si.turns.start(CONV, 'x')))?.code, 'invalid_field', 'problem');
         is((await si.messages.list(CONV)).next, 'n', 'messages');
         is((await fails(si.turns.get('a/b')))?.code, 'timeout', 'every request has a deadline');

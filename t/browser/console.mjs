@@ -111,6 +111,9 @@ async function main() {
     ok(/completed/.test(meta) && /fake-1/.test(meta) && /\d+ tokens/.test(meta) && /first token \d/.test(meta),
         'state, model, tokens and time to first token are shown', meta);
     ok(await one.isHidden('#stop'), 'nothing is left to stop');
+    await two.waitForFunction(() => document.getElementById('watching').checkVisibility()
+        && document.getElementById('watching').innerText === '2 watching');
+    ok(true, 'a page says that it is not the only one');
     await shot(one, '4-completed');
 
     /* the list, and a reload */

@@ -54,6 +54,15 @@ static bool co_event(edge_t *e, uint64_t log, const char *want)
 
 static void co_detach(edge_t *e, uint64_t log, uint32_t seq) { co_edge_send32(e, SI_F_DETACH, log, seq); }
 
+static void co_readers(edge_t *e, uint64_t log, uint32_t seq, uint32_t count)
+{
+    uint8_t p[8];
+
+    si_put32(p, seq);
+    si_put32(p + 4, count);
+    co_edge_send(e, SI_F_READERS, 0, log, p, sizeof p);
+}
+
 static bool was_idle(void) { return idle > 0; }
 
 static void begin(void)
@@ -134,6 +143,50 @@ static void co_test_detach_race(void)
     ok(co_edge_closed(&e), "a DETACH from the future closes the link");
     ok(co_until(was_idle), "and leaves the log idle");
     edge_close(&e);
+    evlog_free(current);
+}
+
+static void co_test_readers(void)
+{
+    edge_t   a, b;
+    uint64_t log = 0;
+    uint32_t first, second;
+
+    begin();
+    co_edge_up(&a);
+    co_edge_up(&b);
+    is_int((long long) evlog_cursors(current), 0, "a log without readers");
+    first = co_attach(&a, 1, &log);
+    is_int((long long) evlog_cursors(current), 1, "a link that attaches has one");
+    co_attach(&b, 1, &log);
+    co_readers(&a, log, first, 7);
+    ok(co_edge_quiet(&a) && evlog_cursors(current) == 8, "READERS says how many; all links are added up");
+    second = co_attach(&a, 2, &log);
+    is_int((long long) evlog_cursors(current), 8, "a further ATTACH changes nothing by itself");
+    co_readers(&a, log, first, 6);
+    ok(co_edge_quiet(&a) && evlog_cursors(current) == 7, "READERS that crossed it counts");
+    co_detach(&a, log, first);
+    ok(co_edge_quiet(&a) && evlog_cursors(current) == 2, "DETACH that crossed it: a new mirror, which has one");
+    edge_close(&b);
+    for (uint64_t until = soon(); evlog_readers(current) > 1 && clock_ms() < until; ) {
+        co_sleep(1, "test");
+    }
+    is_int((long long) evlog_cursors(current), 1, "a dead link has none");
+    co_detach(&a, log, second);
+    ok(co_edge_quiet(&a) && evlog_cursors(current) == 0, "nor has one that has detached");
+    co_readers(&a, log, second, 3);
+    co_readers(&a, 999999, 1, 3);
+    ok(co_edge_quiet(&a) && evlog_cursors(current) == 0, "READERS of what is not read is ignored");
+    co_attach(&a, 3, &log);
+    co_readers(&a, log, second, 3);
+    ok(co_edge_quiet(&a) && evlog_cursors(current) == 1, "also that of an earlier mirror");
+    evlog_end(current, true);
+    ok(co_edge_next(&a) == SI_F_END && evlog_cursors(current) == 0, "a log that has ended has none");
+    first = co_attach(&a, 4, &log);
+    co_readers(&a, log, first + 1, 3);
+    ok(co_edge_closed(&a), "READERS from the future closes the link");
+    edge_close(&a);
+    ok(co_until(was_idle), "and leaves the log idle");
     evlog_free(current);
 }
 
@@ -251,6 +304,7 @@ static void co_tests(void)
     co_test_taps();
     co_test_two_links();
     co_test_detach_race();
+    co_test_readers();
     co_test_ends();
     co_test_slow();
 }

@@ -55,7 +55,7 @@ static void test_limits(void)
         { SI_F_HELLO, 0, SI_SMALL_MAX }, { SI_F_CANCEL, 0, SI_SMALL_MAX }, { SI_F_CREDIT, 0, SI_SMALL_MAX },
         { SI_F_DETACH, 0, SI_SMALL_MAX }, { SI_F_PING, 0, SI_SMALL_MAX }, { SI_F_END, SI_FL_LOG, SI_SMALL_MAX },
         { SI_F_MOVED, 0, SI_SMALL_MAX }, { SI_F_ATTACH, 0, SI_SMALL_MAX }, { SI_F_GOAWAY, 0, SI_SMALL_MAX },
-        { SI_F_PONG, 0, SI_SMALL_MAX },
+        { SI_F_PONG, 0, SI_SMALL_MAX }, { SI_F_READERS, 0, SI_SMALL_MAX },
     };
 
     for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {

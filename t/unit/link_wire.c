@@ -160,6 +160,10 @@ static void co_test_refused(void)
     co_refuse(SI_F_PING, 0, 1, "x", 1, "PING with bytes");
     co_refuse(SI_F_CREDIT, 0, 1, "abc", 3, "a short CREDIT");
     co_refuse(SI_F_CANCEL, 0, 0, NULL, 0, "id 0");
+    co_refuse(SI_F_READERS, 0, 1, "abcd", 4, "a short READERS");
+    co_refuse(SI_F_READERS, 0, 1, "abcdefghi", 9, "a long one");
+    co_refuse(SI_F_READERS, SI_FL_LOG, 1, "abcdefgh", 8, "READERS with flags");
+    co_refuse(SI_F_READERS, 0, 0, "abcdefgh", 8, "READERS of log 0");
     co_refuse(SI_F_BODY, 0, 5, zeros, SI_DATA_MAX + 1, "BODY too long");
     co_refuse(SI_F_OPEN, 0, 1, "x", 1, "malformed fields");
     co_refuse(SI_F_OPEN, 0, 1, "\x03\xff\xff\xff\xff", 5, "a field longer than its frame");

@@ -154,6 +154,9 @@ static void co_test_conversations(arena_t *a)
 
 static void co_test_lease(arena_t *a)
 {
+    const char *const *names;
+    size_t             n;
+
     is_int(co_store_lease(a, ME, LONG_MS * 10), 0, "a lease");
     is_int(co_store_lease(a, ME, LONG_MS * 10), 0, "its renewal");
     is_int(co_store_lease(a, OTHER, LONG_MS * 10), 0, "another worker's");
@@ -163,6 +166,8 @@ static void co_test_lease(arena_t *a)
     is_int(co_store_lease(a, "node/9.9", 1000), SI_ECONFLICT, "then it hears of it");
     is_int(co_store_bury(a, "node/8.8"), 0, "one that nobody knew");
     is_int(co_store_lease(a, "node/8.8", 1000), SI_ECONFLICT, "is buried all the same");
+    ok(co_store_workers(a, ME, &names, &n) == 0 && n == 1 && strcmp(names[0], OTHER) == 0, "one other lives");
+    ok(co_store_workers(a, "node/2.300", &names, &n) == 0 && n == 2, "of which a third sees two");
     sql(a, super_db, "UPDATE worker SET lease_until = now() - interval '11 minutes' WHERE instance = 'node/9.9'");
     is_int(co_store_bury(a, "node/8.8"), 0, "the next burial");
     is_int(co_store_lease(a, "node/9.9", 0), 0, "frees a name that was buried long ago");

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/util.h"
 #include "run/co.h"
+#include "turn/presence.h"
 
 #define TITLE_MAX   800         /* bytes: 200 characters of four */
 #define BODY_MAX    8192
@@ -86,6 +87,21 @@ void co_conversation_get(request_t *r)
     } else {
         co_put(r, 200, &c);
     }
+}
+
+void co_conversation_readers(request_t *r)
+{
+    conversation_t c;
+    presence_t     p;
+    int            rc = co_store_conversation(r->call->arena, &r->who, r->id, &c);
+
+    rc = rc ? rc : co_presence(r->who.tenant, r->who.user, r->id, &p);
+    if (rc) {
+        co_problem_rc(r->call, rc);
+        return;
+    }
+    char *text = arena_printf(r->call->arena, "{\"readers\":%" PRIu64 ",\"complete\":%s}", p.readers, p.complete ? "true" : "false");
+    co_json(r->call, 200, str_of(text), 0, NULL);
 }
 
 static void co_page(request_t *r, buf_t *b, const char *next)

@@ -14,6 +14,7 @@ const route_t routes[] = {
     { "GET",  "/v1/conversations/{id}", co_conversation_get, false },
     { "GET",  "/v1/conversations/{id}/messages", co_conversation_messages, false },
     { "GET",  "/v1/conversations/{id}/events", co_conversation_events, false },
+    { "GET",  "/v1/conversations/{id}/readers", co_conversation_readers, false },
     { "POST", "/v1/conversations/{id}/turns", co_turn_create, false },
     { "GET",  "/v1/turns/{id}", co_turn_get, false },
     { "GET",  "/v1/turns/{id}/events", co_turn_events, false },

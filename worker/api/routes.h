@@ -29,6 +29,7 @@ void co_conversation_create(request_t *r);      /* conversations.c */
 void co_conversation_list(request_t *r);
 void co_conversation_get(request_t *r);
 void co_conversation_messages(request_t *r);
+void co_conversation_readers(request_t *r);
 void co_turn_create(request_t *r);              /* turns.c */
 void co_turn_get(request_t *r);
 void co_turn_cancel(request_t *r);

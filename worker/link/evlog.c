@@ -77,6 +77,8 @@ void evlog_attach(evlog_t *log, link_t *l, uint64_t id)
     }
     if (s == NULL) {
         s = sub_new(log, l);
+        s->since = log->seq + 1;
+        s->readers = 1;
     }
     s->seq = ++log->seq;
     si_put64(p, log->id);
@@ -137,8 +139,26 @@ const char *evlog_got_detach(link_t *l, const si_frame_t *f, const uint8_t *p)
     if (newer > 0) {
         return "DETACH of an ATTACH that was never sent";
     }
-    if (newer == 0) {                   /* an older one crossed an ATTACH: the edge has readers again */
+    if (newer == 0) {
         sub_detach(s);
+    } else {                            /* it crossed an ATTACH: the edge has a new mirror with one reader */
+        s->readers = 1;
+    }
+    return NULL;
+}
+
+const char *evlog_got_readers(link_t *l, const si_frame_t *f, const uint8_t *p)
+{
+    evlog_sub_t *s = sub_find(l, f->id);
+
+    if (s == NULL) {
+        return NULL;                    /* the log has ended meanwhile */
+    }
+    if ((int32_t) (si_get32(p) - s->seq) > 0) {
+        return "READERS of an ATTACH that was never sent";
+    }
+    if ((int32_t) (si_get32(p) - s->since) >= 0) {
+        s->readers = si_get32(p + 4);
     }
     return NULL;
 }
@@ -197,6 +217,16 @@ void evlog_end(evlog_t *log, bool abort)
 size_t evlog_readers(const evlog_t *log)
 {
     return log->nsubs + log->ntaps;
+}
+
+uint64_t evlog_cursors(const evlog_t *log)
+{
+    uint64_t n = 0;
+
+    list_each(it, &log->subs) {
+        n += list_entry(it, evlog_sub_t, in_log)->readers;
+    }
+    return n;
 }
 
 void evlog_free(evlog_t *log)

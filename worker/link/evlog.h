@@ -32,6 +32,8 @@ void     evlog_tap(evlog_t *log, evlog_tap_t *tap, void (*fn)(evlog_tap_t *tap, 
 void     evlog_untap(evlog_tap_t *tap);
 /* Links with readers, and taps. */
 size_t   evlog_readers(const evlog_t *log);
+/* Cursors of clients at those links, as the edges told: at once when a link's first comes or its last goes, else a second late. */
+uint64_t evlog_cursors(const evlog_t *log);
 /* Ends it (without abort) if links are left, and frees it. */
 void     evlog_free(evlog_t *log);
 

@@ -31,6 +31,11 @@
  *                                       resumes the log elsewhere (the worker is draining)
  *   DETACH log, u32 seq           ->    the edge has no more readers. `seq` is that of the last ATTACH the edge
  *                                       has seen; the worker ignores a DETACH older than its last ATTACH
+ *   READERS log, {u32 seq, u32 count} ->  so many cursors read this edge's mirror. A new mirror (the first ATTACH
+ *                                       of a log, or the first after DETACH, END or the link's death) has 1, so this is
+ *                                       sent only when it is another number than was said last: at most once a
+ *                                       second, together with all that changed. `seq` as in DETACH; the worker
+ *                                       ignores one that is older than the mirror
  *
  * When a link dies the edge opens, at another worker and once for each mirror
  * with readers, a call whose reader is the mirror itself: OPEN with T_RESUME
@@ -72,6 +77,7 @@ enum si_frame_type {
     SI_F_ATTACH,        /* worker: payload u64 log, u32 seq, log key */
     SI_F_GOAWAY,        /* worker: id 0, no payload: open no more calls here, what runs goes on */
     SI_F_PONG,          /* worker: payload u32 running turns, u32 calls */
+    SI_F_READERS,       /* edge: payload u32 seq, u32 count */
     SI_F_TYPES
 };
 

@@ -212,13 +212,14 @@ static const struct rule {
     bool    fixed;                      /* length must be `length` */
     uint8_t length;
 } rules[SI_F_TYPES] = {
-    [SI_F_HELLO]  = { got_hello,        0,          false, false, 0 },
-    [SI_F_OPEN]   = { call_open,        SI_FL_BODY, true,  false, 0 },
-    [SI_F_BODY]   = { call_got_body,    SI_FL_LAST, true,  false, 0 },
-    [SI_F_CANCEL] = { call_got_cancel,  0,          true,  true,  0 },
-    [SI_F_CREDIT] = { call_got_credit,  0,          true,  true,  4 },
-    [SI_F_DETACH] = { evlog_got_detach, 0,          true,  true,  4 },
-    [SI_F_PING]   = { got_ping,         0,          false, true,  0 },
+    [SI_F_HELLO]   = { got_hello,         0,          false, false, 0 },
+    [SI_F_OPEN]    = { call_open,         SI_FL_BODY, true,  false, 0 },
+    [SI_F_BODY]    = { call_got_body,     SI_FL_LAST, true,  false, 0 },
+    [SI_F_CANCEL]  = { call_got_cancel,   0,          true,  true,  0 },
+    [SI_F_CREDIT]  = { call_got_credit,   0,          true,  true,  4 },
+    [SI_F_DETACH]  = { evlog_got_detach,  0,          true,  true,  4 },
+    [SI_F_READERS] = { evlog_got_readers, 0,          true,  true,  8 },
+    [SI_F_PING]    = { got_ping,          0,          false, true,  0 },
 };
 
 /* The head alone: before its payload is waited for. */

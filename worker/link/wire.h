@@ -76,6 +76,8 @@ typedef struct evlog_sub {
     link_t   *link;
     uint64_t  id;                       /* the log's, as key */
     uint32_t  seq;                      /* of the last ATTACH */
+    uint32_t  since;                    /* the same when the edge's mirror was new */
+    uint32_t  readers;                  /* cursors at that mirror */
     list_t    in_log, in_link;
     hash_node_t node;
 } evlog_sub_t;
@@ -116,6 +118,7 @@ void answer_wake_writers(link_t *l);
 /* evlog.c */
 
 const char *evlog_got_detach(link_t *l, const si_frame_t *f, const uint8_t *p);
+const char *evlog_got_readers(link_t *l, const si_frame_t *f, const uint8_t *p);
 /* ATTACHes call `id` on link l. */
 void evlog_attach(evlog_t *log, link_t *l, uint64_t id);
 /* The link has died: it reads no log any more. */

@@ -26,6 +26,10 @@ int co_store_lease(arena_t *a, const char *instance, uint64_t ms);
 /* Declares an instance dead (its next co_store_lease() fails); forgets those that were buried more than ten minutes ago. */
 int co_store_bury(arena_t *a, const char *instance);
 
+/* Names of the living ones (lease in force, not buried) but `me`, at most WORKERS_MAX: more are SI_ENOMEM. */
+#define WORKERS_MAX  4096
+int co_store_workers(arena_t *a, const char *me, const char *const **out, size_t *n);
+
 typedef struct {
     const char *tenant, *user, *conversation, *owner;
 } claim_t;

@@ -1,5 +1,6 @@
 #include "store/rows.h"
 
+#include "base/logger.h"
 #include "base/util.h"
 
 /* As a condition on claim c: nobody owns it who is known to live. */
@@ -34,6 +35,31 @@ int co_store_bury(arena_t *a, const char *instance)
            "DELETE FROM worker WHERE instance <> $1 AND lease_until < now() -"
            " CASE WHEN buried THEN interval '10 minutes' ELSE interval '1 day' END", 1, instance);
     return co_store_run(b, "pg:bury");
+}
+
+int co_store_workers(arena_t *a, const char *me, const char *const **out, size_t *n)
+{
+    pg_batch_t  *b = pg_batch(a, NULL, NULL);
+    const char **names;
+    int          rc;
+
+    pg_add(b, "SELECT instance FROM worker WHERE NOT buried AND lease_until > now() AND instance <> $1 LIMIT $2", 2, me,
+           row_number(a, WORKERS_MAX + 1));
+    rc = co_store_run(b, "pg:workers");
+    if (rc) {
+        return rc;
+    }
+    if (pg_rows(b, 0) > WORKERS_MAX) {
+        log_line(LOG_ERROR, "more workers live than can be asked", NULL);
+        return SI_ENOMEM;
+    }
+    *n = (size_t) pg_rows(b, 0);
+    names = arena_calloc(a, (*n + 1) * sizeof(*names));
+    for (size_t i = 0; i < *n; i++) {
+        names[i] = row_text(b, 0, (int) i, "instance");
+    }
+    *out = names;
+    return 0;
 }
 
 /*

@@ -6,22 +6,24 @@
 #include "base/logger.h"
 #include "base/proc.h"
 #include "io/redis.h"
+#include "turn/presence.h"
 
 #define HEAD_MAX  512
+#define EVERYBODY "si:w"
 
 static void channel_of(char out[BUS_NAME_MAX + 8], const char *name)
 {
     snprintf(out, BUS_NAME_MAX + 8, "si:w:%s", name);
 }
 
-int bus_send(const char *to, const char *type, const conv_t *c, uint64_t a, uint64_t b, str_t body)
+static int publish(const char *channel, const char *type, const char *tenant, const char *user, const char *conversation,
+                   uint64_t a, uint64_t b, str_t body)
 {
-    char  channel[BUS_NAME_MAX + 8], head[HEAD_MAX];
+    char  head[HEAD_MAX];
     buf_t text;
     int   n, rc;
 
-    channel_of(channel, to);
-    n = snprintf(head, sizeof(head), "%s %s %s %s %s %" PRIu64 " %" PRIu64 "\n", type, c->tenant, c->user, c->id,
+    n = snprintf(head, sizeof(head), "%s %s %s %s %s %" PRIu64 " %" PRIu64 "\n", type, tenant, user, conversation,
                  proc.convs->me, a, b);
     buf_init(&text, HEAD_MAX + body.n);
     buf_append(&text, head, (size_t) n);
@@ -30,6 +32,27 @@ int bus_send(const char *to, const char *type, const conv_t *c, uint64_t a, uint
     rc = redis_send(SI_COUNT(args), args);
     buf_free(&text);
     return rc;
+}
+
+int bus_send(const char *to, const char *type, const conv_t *c, uint64_t a, uint64_t b, str_t body)
+{
+    char channel[BUS_NAME_MAX + 8];
+
+    channel_of(channel, to);
+    return publish(channel, type, c->tenant, c->user, c->id, a, b, body);
+}
+
+int bus_reply(const bus_msg_t *m, const char *type, uint64_t a, uint64_t b)
+{
+    char channel[BUS_NAME_MAX + 8];
+
+    channel_of(channel, m->from);
+    return publish(channel, type, m->tenant, m->user, m->conversation, a, b, STR_NULL);
+}
+
+int bus_ask_all(const char *type, const char *tenant, const char *user, const char *conversation, uint64_t a)
+{
+    return publish(EVERYBODY, type, tenant, user, conversation, a, 0, STR_NULL);
 }
 
 static bool parse(str_t text, bus_msg_t *m)
@@ -62,6 +85,8 @@ static void got(str_t channel, str_t text, void *arg)
         || strcmp(m.type, "leave") == 0)
     {
         leader_got(&m);
+    } else if (strcmp(m.type, "count") == 0 || strcmp(m.type, "readers") == 0) {
+        presence_got(&m);
     } else {
         follower_got(&m);
     }
@@ -73,4 +98,5 @@ void bus_init(void)
 
     channel_of(channel, proc.convs->me);
     redis_subscribe(channel, got, NULL);
+    redis_subscribe(EVERYBODY, got, NULL);
 }

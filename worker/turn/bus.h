@@ -1,6 +1,6 @@
 /*
- * Messages between workers of different machines, over Redis pub/sub: a worker listens on "si:w:<its name>". They are
- * delivered at most once, so whoever sends a sequence numbers it, and whoever misses a number starts again.
+ * Messages between workers, over Redis pub/sub: a worker listens on "si:w:<its name>" and, as all do, on "si:w". They
+ * are delivered at most once, so whoever sends a sequence numbers it, and whoever misses a number starts again.
  *
  * A conversation has one owner, its leader; a worker of another machine with readers follows it:
  *
@@ -13,6 +13,12 @@
  *   wake                    ->                       look in Postgres: a turn was queued, or a cancel asked for
  *   leave                   ->
  *                           <-    gone               not the leader (any more): open it anew
+ *
+ * Who wants to know how many read a conversation asks all workers (presence.h):
+ *
+ *   asker                         every worker, on "si:w"
+ *   count question          ->
+ *                           <-    readers question, n
  */
 #ifndef SI_BUS_H
 #define SI_BUS_H
@@ -32,6 +38,10 @@ typedef struct {
 void bus_init(void);
 /* 0, or SI_EUNAVAIL without Redis. */
 int  bus_send(const char *to, const char *type, const conv_t *c, uint64_t a, uint64_t b, str_t body);
+/* The same about the conversation of a message, to whom it came from. */
+int  bus_reply(const bus_msg_t *m, const char *type, uint64_t a, uint64_t b);
+/* The same to every worker, the sender too. */
+int  bus_ask_all(const char *type, const char *tenant, const char *user, const char *conversation, uint64_t a);
 
 /* --- leader.c: the owner's side --- */
 

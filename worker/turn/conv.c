@@ -21,6 +21,7 @@ void convs_init(void)
     convs_t *s = si_calloc(sizeof(*s));
 
     hash_init(&s->table);
+    list_init(&s->questions);
     snprintf(s->me, sizeof(s->me), "%s/%s", proc.node, proc.instance);
     proc.convs = s;
 }

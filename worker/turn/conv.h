@@ -51,6 +51,9 @@ typedef struct convs {
     hash_t  table;
     char    me[192];            /* "<node>/<slot>.<pid>" */
     size_t  unfinished, running;
+    list_t  questions;          /* presence.c: those under way */
+    size_t  nquestions;
+    uint64_t question_ids;      /* the last one given out */
     ltimer_t lease, sweep, drain;
     uint64_t drain_until;       /* clock_ms(): leaves then, whatever still runs */
     bool    stopping;

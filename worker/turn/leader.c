@@ -136,12 +136,7 @@ static void admit(conv_t *c, const char *name)
 
 static void refuse(const bus_msg_t *m)
 {
-    conv_t none = { 0 };
-
-    memcpy(none.tenant, m->tenant, sizeof(none.tenant));
-    memcpy(none.user, m->user, sizeof(none.user));
-    memcpy(none.id, m->conversation, sizeof(none.id));
-    bus_send(m->from, "gone", &none, 0, 0, STR_NULL);
+    bus_reply(m, "gone", 0, 0);
 }
 
 /* Opens the conversation here if it is not, since Postgres says that it is ours, and does what was asked. */
