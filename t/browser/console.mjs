@@ -1,35 +1,12 @@
 /*
- * Drives the console in Chromium for console.t. Prints TAP lines. A line `do WORDS` asks the Perl side to do something
- * (step the model, kill a process); it answers with one line on standard input.
+ * Drives the console in Chromium for console.t.
  *
  *   node t/browser/console.mjs URL KEY FOLDER_FOR_SCREENSHOTS
  */
-import { createInterface } from 'node:readline';
-import { existsSync } from 'node:fs';
-import { chromium } from 'playwright-core';
+import { TIMEOUT, ask, is, launch, log, ok, run } from './drive.mjs';
 
 const [url, key, shots] = process.argv.slice(2);
-const TIMEOUT = 30_000;
-const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const log = (line) => process.stdout.write(`${line}\n`);
-let count = 0;
-
-function ok(pass, name, diag) {
-    log(`${pass ? 'ok' : 'not ok'} ${++count} - ${name}`);
-    if (!pass && diag !== undefined) log(`# ${String(diag).replace(/\n/g, '\n# ')}`);
-}
-function is(got, expected, name) {
-    ok(JSON.stringify(got) === JSON.stringify(expected), name, `got      ${JSON.stringify(got)}\nexpected ${JSON.stringify(expected)}`);
-}
-async function ask(words) {
-    log(`do ${words}`);
-    const { value, done } = await answers.next();
-    if (done || value !== 'done') throw new Error(`${words}: ${value ?? 'nobody answers'}`);
-}
-
-const program = process.env.SI_CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
-const browser = await chromium.launch({ executablePath: program, args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
-    '--disable-background-networking', '--disable-component-update', '--disable-sync'] });
+const browser = await launch();
 
 const errors = [];
 let breaking = false;               // connections are being cut on purpose
@@ -191,13 +168,7 @@ async function main() {
     is(errors, [], 'no errors in the console of any page');
 }
 
-try {
-    await main();
-} catch (e) {
-    ok(false, 'the whole script ran', e.stack);
+await run(browser, main, async () => {
     if (errors.length) log(`# ${errors.join('\n# ')}`);
     for (const [i, page] of browser.contexts().flatMap((c) => c.pages()).entries()) await shot(page, `failed-${i}`).catch(() => {});
-}
-await browser.close();
-log(`1..${count}`);
-process.exit(0);
+});

@@ -4,16 +4,13 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
-use IPC::Open2;
 use JSON::PP ();
 use Test::More;
+use SI::Browser;
 use SI::Model;
 use SI::Test;
 
-chomp(my $node = `command -v node nodejs 2>/dev/null | head -n 1`);
-plan skip_all => 'no node' if $node eq '';
-plan skip_all => 'playwright-core is not installed: run scripts/deps' unless -d "$FindBin::Bin/../node_modules/playwright-core";
-plan skip_all => 'no Chromium' unless $ENV{SI_CHROMIUM} || grep { -x } map { "/usr/bin/$_" } qw(chromium chromium-browser google-chrome);
+SI::Browser->need;
 
 my $json = JSON::PP->new->allow_nonref->utf8;
 my $model = SI::Model->start;
@@ -39,25 +36,6 @@ my %do = (
     },
 );
 
-$SIG{PIPE} = 'IGNORE';
-my $pid = open2(my $from, my $to, $node, "$FindBin::Bin/console.mjs", $si->url, $si->key, $shots);
-my $planned;
-while (my $line = <$from>) {
-    chomp $line;
-    if ($line =~ /^do (\w+) ?(.*)/) {
-        my $what = $do{$1} or die "console.mjs asks for `$line`";
-        my $args = $2;
-        my $said = eval { $what->($args); 1 } ? 'done' : "failed: $@" =~ s/\n/ /gr;
-        syswrite $to, "$said\n";
-    } elsif ($line =~ /^(not )?ok \d+ - (.*)/) {
-        ok(!$1, $2);
-    } elsif ($line =~ /^1\.\.\d+$/) {
-        $planned = 1;
-    } else {
-        diag($line =~ s/^# //r);
-    }
-}
-waitpid $pid, 0;
-ok($planned && $? == 0, 'console.mjs ran to its end');
+SI::Browser->drive('console.mjs', \%do, $si->url, $si->key, $shots);
 diag("the screenshots are in $shots") unless Test::More->builder->is_passing;
 done_testing;
