@@ -9,10 +9,19 @@
 #include "ngx_si_module.h"
 
 
+/* on the heap: an idle reader has none */
+
+typedef struct {
+    ngx_chain_t  link;
+    ngx_buf_t    buf;
+} ngx_si_piece_t;
+
+
 static ngx_buf_t *ngx_si_out_tail(ngx_si_ctx_t *ctx);
 static ngx_chain_t *ngx_si_out_link(ngx_si_ctx_t *ctx);
+static ngx_int_t ngx_si_out_direct(ngx_si_ctx_t *ctx);
 static void ngx_si_out_reap(ngx_si_ctx_t *ctx);
-static void ngx_si_out_unpin(ngx_chain_t *cl);
+static void ngx_si_out_free(ngx_chain_t *cl);
 
 
 ngx_si_block_t *
@@ -110,9 +119,10 @@ ngx_si_out_copy(ngx_si_ctx_t *ctx, const u_char *p, size_t len,
     }
 
     b->pins = 1;
-    ngx_memcpy(b->data, p, len);
+    b->size = (uint32_t) len;
+    ngx_memcpy(ngx_si_block_payload(b), p, len);
 
-    rc = ngx_si_out_add(ctx, b, b->data, len);
+    rc = ngx_si_out_add(ctx, b, ngx_si_block_payload(b), len);
 
     if (rc == NGX_OK && credit) {
         ngx_si_out_tail(ctx)->num = 1;
@@ -143,9 +153,39 @@ ngx_si_out_raw(ngx_si_ctx_t *ctx, u_char *p, size_t len)
     rc = ngx_http_write_filter(ctx->request, cl);
 
     ctx->out = cl;
-    ngx_si_out_reap(ctx);
+
+    if (rc != NGX_ERROR) {
+        ngx_si_out_reap(ctx);
+    }
 
     return rc;
+}
+
+
+ngx_int_t
+ngx_si_out_flush(ngx_si_ctx_t *ctx)
+{
+    ngx_buf_t           *b;
+    ngx_chain_t          out;
+    ngx_http_request_t  *r = ctx->request;
+
+    if (!ctx->direct) {
+        return ngx_http_send_special(r, NGX_HTTP_FLUSH);
+    }
+
+    /* not one of ours: it may stay behind the header */
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->flush = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    return ngx_http_write_filter(r, &out);
 }
 
 
@@ -163,17 +203,17 @@ ngx_si_out_tail(ngx_si_ctx_t *ctx)
 static ngx_chain_t *
 ngx_si_out_link(ngx_si_ctx_t *ctx)
 {
-    ngx_chain_t  *cl;
+    ngx_si_piece_t  *piece;
 
-    cl = ngx_chain_get_free_buf(ctx->request->pool, &ctx->free);
-    if (cl == NULL) {
+    piece = ngx_calloc(sizeof(ngx_si_piece_t), ctx->request->connection->log);
+    if (piece == NULL) {
         return NULL;
     }
 
-    ngx_memzero(cl->buf, sizeof(ngx_buf_t));
-    cl->buf->tag = (ngx_buf_tag_t) &ngx_si_module;
+    piece->link.buf = &piece->buf;
+    piece->buf.tag = (ngx_buf_tag_t) &ngx_si_module;
 
-    return cl;
+    return &piece->link;
 }
 
 
@@ -206,22 +246,29 @@ ngx_si_out_send(ngx_si_ctx_t *ctx, ngx_uint_t last)
 
         ctx->last = ngx_current_msec;
 
-        rc = ngx_http_output_filter(r, ctx->out);
-        ngx_si_out_reap(ctx);
+        rc = ctx->direct && !last ? ngx_si_out_direct(ctx)
+                                  : ngx_http_output_filter(r, ctx->out);
 
     } else if (last) {
         return ngx_http_send_special(r, NGX_HTTP_LAST);
 
     } else if (ngx_si_out_pending(ctx)) {
-        rc = ngx_http_output_filter(r, NULL);
-        ngx_si_out_reap(ctx);
+        rc = ctx->direct ? ngx_http_write_filter(r, NULL)
+                         : ngx_http_output_filter(r, NULL);
 
     } else {
         /* the write filter takes an empty call with nothing to do for a bug */
         return NGX_OK;
     }
 
-    if (rc == NGX_ERROR || r->connection->error) {
+    if (rc == NGX_ERROR) {
+        /* r->out may still point to what was sent */
+        return NGX_ERROR;
+    }
+
+    ngx_si_out_reap(ctx);
+
+    if (r->connection->error) {
         return NGX_ERROR;
     }
 
@@ -229,40 +276,65 @@ ngx_si_out_send(ngx_si_ctx_t *ctx, ngx_uint_t last)
 }
 
 
+/* as chunks, like blocks of a log: the filters would only add memory */
+
+static ngx_int_t
+ngx_si_out_direct(ngx_si_ctx_t *ctx)
+{
+    ngx_chain_t     *cl;
+    ngx_si_block_t  *b;
+
+    for (cl = ctx->out; cl; cl = cl->next) {
+        b = (ngx_si_block_t *) cl->buf->start;
+
+        ngx_si_block_seal(b);
+
+        cl->buf->pos = ngx_si_block_wire(b);
+        cl->buf->last = cl->buf->pos + ngx_si_block_length(b);
+    }
+
+    return ngx_http_write_filter(ctx->request, ctx->out);
+}
+
+
 static void
 ngx_si_out_reap(ngx_si_ctx_t *ctx)
 {
     size_t        len;
-    ngx_chain_t  *cl;
+    ngx_chain_t  *cl, *done;
 
-    ngx_chain_update_chains(ctx->request->pool, &ctx->free, &ctx->busy,
-                            &ctx->out, (ngx_buf_tag_t) &ngx_si_module);
+    done = NULL;
+
+    ngx_chain_update_chains(ctx->request->pool, &done, &ctx->busy, &ctx->out,
+                            (ngx_buf_tag_t) &ngx_si_module);
     ctx->out_last = &ctx->out;
 
-    for (cl = ctx->free; cl && cl->buf->start; cl = cl->next) {
+    for (cl = done; cl; cl = cl->next) {
         len = cl->buf->end - cl->buf->start;
         ngx_si_count(ctx->proc, NGX_SI_BYTES, len);
 
         if (cl->buf->num) {
             ctx->credit += (uint32_t) len;
         }
-
-        ngx_si_out_unpin(cl);
     }
+
+    ngx_si_out_free(done);
 }
 
 
 static void
-ngx_si_out_unpin(ngx_chain_t *cl)
+ngx_si_out_free(ngx_chain_t *cl)
 {
-    ngx_buf_t  *buf = cl->buf;
+    ngx_chain_t  *next;
 
-    if (buf->start) {
-        ngx_si_block_unpin((ngx_si_block_t *) buf->start);
-        buf->start = NULL;
-        buf->end = NULL;
-        buf->pos = NULL;
-        buf->last = NULL;
+    for ( /* void */ ; cl; cl = next) {
+        next = cl->next;
+
+        if (cl->buf->start) {
+            ngx_si_block_unpin((ngx_si_block_t *) cl->buf->start);
+        }
+
+        ngx_free(cl);
     }
 }
 
@@ -277,13 +349,6 @@ ngx_si_out_cleanup(void *data)
 {
     ngx_si_ctx_t  *ctx = data;
 
-    ngx_chain_t   *cl;
-
-    for (cl = ctx->busy; cl; cl = cl->next) {
-        ngx_si_out_unpin(cl);
-    }
-
-    for (cl = ctx->out; cl; cl = cl->next) {
-        ngx_si_out_unpin(cl);
-    }
+    ngx_si_out_free(ctx->busy);
+    ngx_si_out_free(ctx->out);
 }

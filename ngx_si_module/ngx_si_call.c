@@ -67,6 +67,15 @@ ngx_si_call_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    if (r->headers_in.content_length_n < 0 && !r->headers_in.chunked
+        && r->http_version < NGX_HTTP_VERSION_20)
+    {
+        /* no body: what nginx allocates for one stays as long as the reader */
+        r->main->count++;
+        ngx_si_call_init(r);
+        return NGX_DONE;
+    }
+
     rc = ngx_http_read_client_request_body(r, ngx_si_call_init);
 
     if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -416,7 +425,7 @@ ngx_si_call_frame(ngx_si_call_t *call, si_frame_t *f, const u_char *p)
             return "second HEAD";
         }
 
-        return ngx_si_answer_head(ctx, p, f->length);
+        return ngx_si_head_take(ctx, p, f->length);
 
     case SI_F_END:
         return ngx_si_call_end(ctx, f->flags & SI_FL_ABORT);

@@ -389,7 +389,9 @@ ngx_si_init_process(ngx_cycle_t *cycle)
 
     ngx_si_zone_claim(proc);
 
-    if (ngx_si_tick_init(proc, cycle->log) != NGX_OK) {
+    if (ngx_si_tick_init(proc, cycle->log) != NGX_OK
+        || ngx_si_shrink_init(smcf, cycle) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

@@ -98,6 +98,7 @@ typedef struct {
     ngx_msec_t                beat;     /* shortest heartbeat or stall set */
     ngx_msec_t                drain;    /* longest drain set */
     ngx_si_proc_t            *proc;     /* of this process, NULL in the master */
+    u_char                   *known;    /* modules, see ngx_si_shrink.c */
 } ngx_si_main_conf_t;
 
 
@@ -247,11 +248,11 @@ struct ngx_si_ctx_s {
     uint32_t                  owed;     /* received and not yet credited */
     uint32_t                  window;   /* body bytes that may be sent */
 
-    /* output that went through the filters */
+    /* private output: to be sent, and sent but not yet taken */
     ngx_chain_t              *out;
     ngx_chain_t             **out_last;
     ngx_chain_t              *busy;
-    ngx_chain_t              *free;
+    u_char                   *head;     /* bytes of the header, to be freed */
     off_t                     left;     /* of the stated length, -1: none */
 
     /* input */
@@ -285,6 +286,7 @@ struct ngx_si_ctx_s {
     unsigned                  counted:1;  /* is in the READERS gauge */
     unsigned                  is_dirty:1;
     unsigned                  with_body:1;
+    unsigned                  shrunk:1;   /* was looked at by ngx_si_shrink() */
 };
 
 
@@ -479,12 +481,13 @@ void ngx_si_ctx_abort(ngx_si_ctx_t *ctx);
 void ngx_si_ctx_problem(ngx_si_ctx_t *ctx, ngx_uint_t status,
     const char *title, const char *code, const char *detail);
 
-/* ngx_si_answer.c */
+/* ngx_si_head.c */
+const char *ngx_si_head_take(ngx_si_ctx_t *ctx, const u_char *p, size_t len);
 /* name and value are not copied */
-ngx_int_t ngx_si_answer_add(ngx_http_request_t *r, ngx_str_t *name,
+ngx_int_t ngx_si_head_add(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
-const char *ngx_si_answer_head(ngx_si_ctx_t *ctx, const u_char *p,
-    size_t len);
+
+/* ngx_si_answer.c */
 const char *ngx_si_answer_data(ngx_si_ctx_t *ctx, const u_char *p,
     size_t len);
 void ngx_si_answer_run(ngx_si_ctx_t *ctx);
@@ -506,10 +509,20 @@ ngx_int_t ngx_si_out_copy(ngx_si_ctx_t *ctx, const u_char *p, size_t len,
     ngx_uint_t credit);
 /* static bytes past the chunked filter, when nothing else is pending */
 ngx_int_t ngx_si_out_raw(ngx_si_ctx_t *ctx, u_char *p, size_t len);
+/* the header alone */
+ngx_int_t ngx_si_out_flush(ngx_si_ctx_t *ctx);
 /* NGX_OK: the client has all, NGX_AGAIN: not yet, NGX_ERROR */
 ngx_int_t ngx_si_out_send(ngx_si_ctx_t *ctx, ngx_uint_t last);
 ngx_uint_t ngx_si_out_pending(ngx_si_ctx_t *ctx);
 void ngx_si_out_cleanup(void *data);
+
+/* ngx_si_shrink.c */
+/* which modules' requests may be shrunk; once in each process */
+ngx_int_t ngx_si_shrink_init(ngx_si_main_conf_t *smcf, ngx_cycle_t *cycle);
+/* sends the header of a stream */
+ngx_int_t ngx_si_shrink_header(ngx_si_ctx_t *ctx);
+/* gives back what a reader does not need while it is idle, once */
+void ngx_si_shrink(ngx_si_ctx_t *ctx);
 
 /* ngx_si_log.c, ngx_si_feed.c */
 const char *ngx_si_log_attach(ngx_si_ctx_t *ctx, const u_char *p, size_t len);

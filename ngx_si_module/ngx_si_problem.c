@@ -63,7 +63,7 @@ ngx_si_problem_send(ngx_http_request_t *r, ngx_uint_t status,
     r->headers_out.content_type_lowcase = NULL;
 
     if (status == NGX_HTTP_SERVICE_UNAVAILABLE
-        && ngx_si_answer_add(r, &ngx_si_problem_retry_name,
+        && ngx_si_head_add(r, &ngx_si_problem_retry_name,
                              &ngx_si_problem_retry_value) != NGX_OK)
     {
         return NGX_ERROR;
