@@ -105,6 +105,7 @@ for my $s (@late) {
     $s->close;
 }
 $there->wait_event('turn.completed');
+is $b->stream(GET => "/v1/conversations/$c/events", undef, { 'Last-Event-ID' => '99.1' })->head->{status}, 400, 'one that the owner did not give out is';
 
 # --- Redis goes and comes back ---
 
@@ -114,14 +115,58 @@ $sender = $a->stream(POST => "/v1/conversations/$c/turns", { input => 'Without a
 $sender->wait_event('turn.started');
 $model->wait_request($before + 1);
 $there->wait_event('turn.started');
+my $waits = $b->stream(POST => "/v1/conversations/$c/turns", { input => 'Queued when it goes.' });
+$waits->wait_event('turn.accepted');
 $a->kill_redis;
 is $there->wait_event('stream.degraded')->{data}{reason}, 'redis', 'without Redis the other node tells its readers';
 $model->go($before + 1, 'said meanwhile');
 is $sender->wait_event('delta')->{data}{text}, 'said meanwhile', 'and the owner goes on';
 $model->finish($before + 1);
 $sender->wait_event('turn.completed');
+my $ten = $a->stream(POST => "/v1/conversations/$c/turns", { input => 'Not known there.' })->wait_event('turn.completed', 60)->{id};
+is $b->json(POST => "/v1/conversations/$c/turns", { input => 'Behind it.' }, { Prefer => 'respond-async' })->{json}{number}, 11, 'a turn is queued there all the same';
+my $after = $b->stream(GET => "/v1/conversations/$c/events", undef, { 'Last-Event-ID' => $ten });
 $a->start_redis;
 is $there->wait_event('turn.completed', 60)->{id}, ($sender->seen)[-1]{id}, 'when it is back they catch up';
+is $there->wait_event('turn.completed', 60)->{data}{number}, $_, "with turn $_" for 9 .. 11;
+poll_until {
+    $after = $b->stream(GET => "/v1/conversations/$c/events", undef, { 'Last-Event-ID' => $ten }) if $after->head->{status} == 503;
+    $after->head->{status} == 200;
+} 60, 'a reader who knows more than the other node';
+is $after->wait_event('turn.accepted', 60)->{id}, '11.1', 'who knew more than the other node gets what comes next';
+is $after->{seen}[0]{id}, '11.1', 'and nothing twice' or diag join ' ', map { $_->{id} // '-' } $after->seen;
+
+# --- a worker is paused for longer than its lease: what it had is the other node's, and its readers go on there ---
+
+my $c2 = conversation();
+my $quiet = $a->stream(GET => "/v1/conversations/$c2/events");
+$quiet->head;
+my ($paused) = $a->worker_pids;
+kill STOP => $paused;
+poll_until { !$a->pg("select 1 from worker where instance like '%.$paused' and lease_until > now()") } 30, 'the lease to lapse';
+my $over = $b->json(POST => "/v1/conversations/$c2/turns", { input => 'Is anybody there?' });
+is $over->{status}, 200, 'the other node answers';
+kill CONT => $paused;
+is $quiet->wait_event('turn.completed')->{data}{turn}, $over->{json}{id}, 'and a quiet reader of the first one sees it';
+
+# --- ids of an attempt whose worker died are known at the other node, although the next attempt has not begun ---
+
+$model->next(kind => 'step');
+$before = $model->count;
+my $c3 = $b->json(POST => '/v1/conversations', {})->{json}{id};
+$sender = $b->stream(POST => "/v1/conversations/$c3/turns", { input => 'Once more.' });
+$turn = $sender->wait_event('turn.started')->{data}{turn};
+$model->wait_request($before + 1);
+$model->go($before + 1, 'in vain');
+my $old = $sender->wait_event('delta')->{id};
+my $psql = $a->lock(turn => "turn_id = '$turn'");
+$b->kill9($b->worker_pids);
+poll_until { $a->pg("select 1 from pg_stat_activity where usename = 'si_worker' and wait_event_type = 'Lock'") } 30, 'the takeover';
+my @known = map { $a->stream(GET => $_, undef, { 'Last-Event-ID' => $old }) } "/v1/conversations/$c3/events", "/v1/turns/$turn/events";
+is join(' ', map { $_->head->{status} } @known), '200 200', 'an id of the attempt before is known';
+$a->unlock($psql);
+is $_->wait_event('turn.completed', 60)->{data}{turn}, $turn, 'and its reader gets the end' for @known;
+is $known[0]{seen}[0]{event}, 'turn.restarted', 'and first, that the turn begins anew';
 
 # --- a node dies in the middle of a turn ---
 
@@ -134,11 +179,21 @@ $model->go($before + 1, 'lost');
 $there->wait_event('turn.started');
 $there->wait_event('delta');
 $model->next(kind => 'tokens', tokens => ['saved']);
+$model->go($before + 1, 'seen by few');
+my $newest = $sender->wait_event('delta')->{id} eq '12.3' ? $sender->wait_event('delta')->{id} : ($sender->seen)[-1]{id};
 $a->allow(qr/exited on signal 9/);
 kill KILL => $a->master_pid, $a->nginx_pid, $a->worker_pids, $a->nginx_pids(1);
+my %said;
+poll_until {
+    my $s = $b->stream(GET => "/v1/conversations/$c/events", undef, { 'Last-Event-ID' => $newest });
+    $said{ $s->head->{status} }++;
+    $s->close;
+    $said{200};
+} 60, 'a reader of the dead node to be taken at the other one';
+is join(' ', grep { $_ != 200 && $_ != 503 } keys %said), '', 'the newest id of the dead node is not refused as one from the future';
 is $there->wait_event('turn.restarted', 60)->{data}{turn}, $turn, 'the other node takes the turn over, on the same connection';
 is $there->wait_event('turn.completed', 60)->{data}{message}{content}, 'saved', 'and answers it';
 is $b->json(GET => "/v1/turns/$turn")->{json}{output}, 'saved', 'it is stored';
-is $b->stream(POST => "/v1/conversations/$c/turns", { input => 'Go on.' })->wait_event('turn.completed')->{data}{number}, 10, 'and all goes on there';
+is $b->stream(POST => "/v1/conversations/$c/turns", { input => 'Go on.' })->wait_event('turn.completed')->{data}{number}, 13, 'and all goes on there';
 
 done_testing;

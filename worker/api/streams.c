@@ -23,20 +23,23 @@ static bool head_only(request_t *r)
 /* Without a position: a running turn from its beginning, then what comes. */
 static event_pos_t present(conv_t *c, bool running_too)
 {
-    turn_t *last = NULL;
+    event_pos_t at = conv_at(c);
+    turn_t     *t = conv_turn(c, at.turn);
 
-    list_each(it, &c->turns) {
-        turn_t *t = list_entry(it, turn_t, node);
-        last = t->shown ? t : last;
+    return running_too && t && !turn_over(t) ? (event_pos_t) { at.turn - 1, EVENT_ALL } : at;
+}
+
+/* 0 or -1: answered, since the id was not given out, or nobody can say. */
+static int co_known(request_t *r, conv_t *c, const turn_t *t, event_pos_t pos)
+{
+    int rc = co_reader_known(c, t, pos);
+
+    if (rc == SI_EINVAL) {
+        co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
+    } else if (rc) {
+        co_problem_rc(r->call, rc);
     }
-    if (!last) {
-        turn_t *first = list_first(&c->turns, turn_t, node);
-        return (event_pos_t) { first ? first->row.number - 1 : c->last_number, EVENT_ALL };
-    }
-    if (turn_over(last)) {
-        return (event_pos_t) { last->row.number, EVENT_ALL };
-    }
-    return running_too ? (event_pos_t) { last->row.number - 1, EVENT_ALL } : (event_pos_t) { last->row.number, last->last };
+    return rc ? -1 : 0;
 }
 
 /* Where to begin, from Last-Event-ID and ?from=. 0 or -1: answered. */
@@ -49,11 +52,7 @@ static int co_begin_at(request_t *r, conv_t *c, event_pos_t *pos)
         return -1;
     }
     if (given) {
-        if (co_reader_future(c, *pos)) {
-            co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
-            return -1;
-        }
-        return 0;
+        return co_known(r, c, NULL, *pos);
     }
     if (query_arg(r->call->query, "from", from, sizeof(from)) == SI_EINVAL
         || (from[0] && strcmp(from, "start") != 0 && strcmp(from, "now") != 0))
@@ -83,6 +82,15 @@ void co_conversation_events(request_t *r)
     conv_unref(c);
 }
 
+static void co_stream_turn(request_t *r, turn_t *t, int64_t seen)
+{
+    if (co_reader_head(r->call)) {
+        call_abort(r->call);
+    } else {
+        co_reader_turn(r->call, t, seen);
+    }
+}
+
 /* From memory if the turn is there. True: answered. */
 static bool co_live_turn(request_t *r, const turn_row_t *row, int64_t seen)
 {
@@ -94,12 +102,8 @@ static bool co_live_turn(request_t *r, const turn_row_t *row, int64_t seen)
     }
     if (t) {
         turn_ref(t);
-        if (co_reader_turn_future(t, seen)) {
-            co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
-        } else if (co_reader_head(r->call)) {
-            call_abort(r->call);
-        } else {
-            co_reader_turn(r->call, t, seen);
+        if (co_known(r, c, t, (event_pos_t) { row->number, seen }) == 0) {
+            co_stream_turn(r, t, seen);
         }
         turn_unref(t);
     }
@@ -182,8 +186,8 @@ static void co_resume_turn(request_t *r, conv_t *c, const char *id, int64_t seen
 
     if (t) {
         turn_ref(t);
-        if (co_reader_head(r->call) == 0) {
-            co_reader_turn(r->call, t, seen);
+        if (co_known(r, c, t, (event_pos_t) { t->row.number, seen }) == 0) {
+            co_stream_turn(r, t, seen);
         }
         turn_unref(t);
         return;
@@ -218,7 +222,7 @@ void co_stream_resume(call_t *call)
     }
     if (call->resume.p[0] == 't') {
         co_resume_turn(&r, c, turn, pos.event);
-    } else if (co_reader_head(call) == 0) {
+    } else if (co_known(&r, c, NULL, pos) == 0 && co_reader_head(call) == 0) {
         co_reader_conv(call, c, pos);
     }
     conv_unref(c);

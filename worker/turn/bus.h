@@ -6,10 +6,10 @@
  *
  *   follower                      leader
  *   follow                  ->                       may open the conversation for that
- *                           <-    snap epoch, last   turns up to `last` are in Postgres
+ *                           <-    snap epoch, last; attempt    turns up to `last` are in Postgres; attempt of the running one
  *                           <-    ev epoch, seq      whole events; first those of the running turn, then what comes
- *   renew seq (every 3 s)   ->
- *                           <-    ok epoch, seq      nothing was lost, or the follower would see another seq
+ *   renew seq; n            ->                       every 3 s, and when the newest is asked for
+ *                           <-    ok epoch, seq; n   nothing was lost, or the follower would see another seq
  *   wake                    ->                       look in Postgres: a turn was queued, or a cancel asked for
  *   leave                   ->
  *                           <-    gone               not the leader (any more): open it anew
@@ -62,6 +62,8 @@ int  co_follow(conv_t *c, const char *leader);
 void follower_leave(conv_t *c);
 /* The event that tells readers that the conversation stands still here (conv->degraded). */
 str_t follower_degraded(void);
+/* Asks the leader how far it has come; c->told reaches the result when all that it had then is here. */
+uint64_t follower_ask(conv_t *c);
 /* Tells the leader that Postgres has something new for this conversation. */
 void follower_wake(conv_t *c);
 

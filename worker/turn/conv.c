@@ -213,6 +213,27 @@ static int co_claim(conv_t *c, arena_t *a, const char **moved)
     return SI_EAGAIN;
 }
 
+int co_conv_sure(conv_t *c)
+{
+    arena_t    *a;
+    uint64_t    epoch;
+    const char *owner;
+    int         rc = co_conv_lock(c, clock_ms() + CONV_WAIT_MS);    /* the epoch stays as it is */
+
+    if (rc) {
+        return rc;
+    }
+    a = arena_new(1024);
+    rc = c->state == CONV_OPEN ? co_store_claim(a, c->tenant, c->user, c->id, proc.convs->me, NULL, &epoch, &owner) : SI_EAGAIN;
+    arena_free(a);
+    if (rc == SI_ECONFLICT || (rc == 0 && epoch != c->epoch)) {
+        conv_lose(c);
+        rc = SI_EAGAIN;
+    }
+    conv_unlock(c);
+    return rc;
+}
+
 /* A turn whose end a worker has kept on disk ends so, and no model is asked again. SI_ENOENT: it has none; or the store's error. */
 static int co_replay(conv_t *c, arena_t *a, const turn_row_t *row)
 {
@@ -474,6 +495,24 @@ turn_t *conv_turn_id(conv_t *c, const char *id)
         }
     }
     return NULL;
+}
+
+int64_t conv_lowest(const conv_t *c)
+{
+    const turn_t *oldest = list_first(&c->turns, turn_t, node);
+
+    return oldest ? oldest->row.number : c->last_number + 1;
+}
+
+event_pos_t conv_at(conv_t *c)
+{
+    turn_t *last = NULL;
+
+    list_each(it, &c->turns) {
+        turn_t *t = list_entry(it, turn_t, node);
+        last = t->shown ? t : last;
+    }
+    return last ? (event_pos_t) { last->row.number, last->last } : (event_pos_t) { conv_lowest(c) - 1, EVENT_ALL };
 }
 
 turn_t *co_conv_turn(conv_t *c, const char *id)

@@ -42,7 +42,9 @@ typedef struct conv {
 
     char         leader[192];   /* follower.c: who owns it, "" when we do */
     uint64_t     seq, heard;    /* of the last message from there; clock_ms() of it */
+    uint64_t     asked, told;   /* newest renew that was sent, and that was answered */
     bool         snapped, degraded;
+    int          attempt;       /* of the turn that ran when we came, until its first event is here */
     wait_t       snap;
     ltimer_t     renew;
 } conv_t;
@@ -55,6 +57,7 @@ typedef struct convs {
     size_t  nquestions;
     uint64_t question_ids;      /* the last one given out */
     ltimer_t lease, sweep, drain;
+    uint64_t renewed;           /* clock_ms(): the lease held until lease_ms after this, at least */
     uint64_t drain_until;       /* clock_ms(): leaves then, whatever still runs */
     bool    stopping;
 } convs_t;
@@ -84,6 +87,8 @@ void conv_mend_later(conv_t *c);
 #define SHADOW_MS       1000    /* what happens on another machine is seen here within this time */
 #define SHADOW_LOOK_MS  20
 
+/* Whether it is ours still, by Postgres: 0, SI_EAGAIN (no: it is lost), or the store's error. */
+int  co_conv_sure(conv_t *c);
 /* Looks in Postgres for turns that another machine queued, and for cancels that were asked for there. Takes the lock. */
 void co_conv_refresh(conv_t *c);
 /* The same for who holds the lock: 0 or the store's error. */
@@ -92,6 +97,10 @@ int  co_conv_reload(conv_t *c);
 static inline bool conv_live(const conv_t *c) { return c->state == CONV_OPEN || c->state == CONV_FOLLOW; }
 /* Lets old finished turns go. */
 void conv_forget_old(conv_t *c);
+/* Turns before this one are in the store alone. */
+int64_t conv_lowest(const conv_t *c);
+/* How far its log has come: turns behind that are queued. */
+event_pos_t conv_at(conv_t *c);
 /* Waiting turns. */
 size_t conv_queued(const conv_t *c);
 /* In memory, or NULL. */

@@ -4,11 +4,13 @@
  */
 #include "turn/bus.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/logger.h"
 #include "base/proc.h"
+#include "base/util.h"
 #include "conf/conf.h"
 #include "io/redis.h"
 #include "link/link.h"
@@ -18,6 +20,12 @@
 #define RENEW_MS  3000
 
 static void renew(ltimer_t *t);
+
+/* Often enough that one message may be lost before a silent leader is taken for dead. */
+static void renew_later(conv_t *c)
+{
+    loop_timer(&c->renew, SI_MIN(RENEW_MS, proc.conf->lease_ms / 3), renew);
+}
 
 int co_follow(conv_t *c, const char *leader)
 {
@@ -39,7 +47,7 @@ int co_follow(conv_t *c, const char *leader)
     if (rc == 0) {
         c->state = CONV_FOLLOW;
         c->heard = clock_ms();
-        loop_timer(&c->renew, RENEW_MS, renew);
+        renew_later(c);
     }
     return rc == SI_ETIMEDOUT || rc == SI_ECONFLICT ? SI_EAGAIN : rc;
 }
@@ -73,16 +81,13 @@ str_t follower_degraded(void)
 /* Without Redis nothing comes: readers are told, once, and begin again when it is back. */
 static void degrade(conv_t *c)
 {
-    turn_t           *last = c->turns.prev == &c->turns ? NULL : list_entry(c->turns.prev, turn_t, node);
     char              text[48];
 
     if (c->degraded) {
         return;
     }
     c->degraded = true;
-    evlog_publish(c->log, event_pos_text(last && last->shown ? (event_pos_t) { last->row.number, last->last }
-                                                             : (event_pos_t) { c->last_number, EVENT_ALL }, text),
-                  follower_degraded());
+    evlog_publish(c->log, event_pos_text(conv_at(c), text), follower_degraded());
 }
 
 static bool waits_for_leader(conv_t *c)
@@ -103,11 +108,20 @@ static bool owner_died(const conv_t *c)
     return instance && !links_alive(instance);
 }
 
+uint64_t follower_ask(conv_t *c)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%" PRIu64, ++c->asked);
+    bus_send(c->leader, "renew", c, c->seq, 0, str_of(text));
+    return c->asked;
+}
+
 static void renew(ltimer_t *t)
 {
     conv_t *c = container_of(t, conv_t, renew);
 
-    loop_timer(&c->renew, RENEW_MS, renew);
+    renew_later(c);
     if (!redis_ready()) {
         degrade(c);
         return;
@@ -116,7 +130,7 @@ static void renew(ltimer_t *t)
         drop(c, c->degraded ? "Redis is back" : "its owner is silent");
         return;
     }
-    bus_send(c->leader, "renew", c, c->seq, 0, STR_NULL);
+    follower_ask(c);
     if (waits_for_leader(c)) {
         follower_wake(c);
     }
@@ -176,7 +190,12 @@ static bool feed(conv_t *c, str_t event)
     }
     if (strcmp(type, "turn.accepted") == 0) {
         t = shadow_of(c, event, pos.turn);
-        return t && turn_shadow_accepted(t, event);
+        if (!t || !turn_shadow_accepted(t, event)) {
+            return false;
+        }
+        t->row.attempt = SI_MAX(t->row.attempt, c->attempt);    /* readers have ids of the attempts before */
+        c->attempt = 0;
+        return true;
     }
     t = conv_turn(c, pos.turn);
     return t && turn_shadow_event(t, pos.event, type, event);
@@ -210,7 +229,8 @@ static void got_events(conv_t *c, const bus_msg_t *m)
 
 void follower_got(const bus_msg_t *m)
 {
-    conv_t *c = conv_find(m->tenant, m->user, m->conversation);
+    conv_t  *c = conv_find(m->tenant, m->user, m->conversation);
+    uint64_t n;
 
     if (!c || strcmp(c->leader, m->from) != 0) {
         return;
@@ -223,10 +243,13 @@ void follower_got(const bus_msg_t *m)
     } else if (strcmp(m->type, "ok") == 0) {
         if (c->state == CONV_FOLLOW && (m->a != c->epoch || m->b != c->seq)) {
             drop(c, "events were lost");
+        } else if (parse_u64(m->body, &n) == 0) {
+            c->told = SI_MAX(c->told, n);
         }
     } else if (strcmp(m->type, "snap") == 0 && c->state == CONV_OPENING && !c->snapped) {
         c->epoch = m->a;
         c->last_number = (int64_t) m->b;
+        c->attempt = parse_u64(m->body, &n) || n > INT32_MAX / EVENT_ATTEMPT ? 0 : (int) n;
         c->seq = 0;
         c->snapped = true;
         wait_wake(&c->snap, 0);

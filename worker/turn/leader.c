@@ -112,7 +112,9 @@ static void admit(conv_t *c, const char *name)
     follower_t *f = find(c, name);
     turn_t     *t = c->current;
     int64_t     last = c->last_number;
+    char        attempt[16];
 
+    snprintf(attempt, sizeof(attempt), "%d", t ? t->row.attempt : 0);
     flush_now(c);
     if (!f) {
         f = si_calloc(sizeof(*f));
@@ -124,7 +126,7 @@ static void admit(conv_t *c, const char *name)
     if (t) {
         last = t->row.number - 1;
     }
-    if (bus_send(name, "snap", c, c->epoch, (uint64_t) last, STR_NULL)
+    if (bus_send(name, "snap", c, c->epoch, (uint64_t) last, str_of(attempt))
         || (t && (!send_events(c, f, (str_t) { t->accepted.p, t->accepted.n })
                   || !send_events(c, f, (str_t) { t->events.p, t->events.n }))))
     {
@@ -190,6 +192,6 @@ void leader_got(const bus_msg_t *m)
     } else {                                    /* renew */
         flush_now(c);
         f->until = clock_ms() + FOLLOWER_MS;
-        bus_send(m->from, "ok", c, c->epoch, f->seq, STR_NULL);
+        bus_send(m->from, "ok", c, c->epoch, f->seq, m->body);
     }
 }

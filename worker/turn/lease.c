@@ -12,6 +12,7 @@
 #include "turn/conv.h"
 
 #define SWEEP_MS       2000
+#define COMPARE_MS     500
 #define ADOPTIONS_MAX  32      /* conversations opened at once by a sweep */
 
 static int co_bury(arena_t *a, const char *died)
@@ -27,6 +28,7 @@ int co_lease_begin(const char *died)
     uint64_t pause = 100;
 
     for (;;) {
+        proc.convs->renewed = clock_ms();
         arena_t *a = arena_new(1024);
         int      rc = died ? co_bury(a, died) : 0;
 
@@ -47,13 +49,58 @@ int co_lease_begin(const char *died)
     }
 }
 
+/* --- after a lapse --- */
+
+typedef struct {
+    conv_t **all;
+    size_t   n;
+} held_t;
+
+static void hold(hash_node_t *n, void *arg)
+{
+    held_t *h = arg;
+
+    h->all[h->n] = container_of(n, conv_t, node);
+    h->all[h->n++]->refs++;
+}
+
+/* Others may have taken what is ours. Those with a turn would meet the fence; the readers of quiet ones would wait for ever. */
+static void co_compare(void *arg)
+{
+    held_t h = { .all = si_malloc((convs_count() + 1) * sizeof(*h.all)) };
+
+    (void) arg;
+    hash_each(&proc.convs->table, hold, &h);
+    for (size_t i = 0; i < h.n; i++) {
+        conv_t *c = h.all[i];
+        int     rc = SI_EUNAVAIL;
+
+        while (c->state == CONV_OPEN && (rc == SI_EUNAVAIL || rc == SI_ETIMEDOUT)) {
+            rc = co_conv_sure(c);
+            if ((rc == SI_EUNAVAIL || rc == SI_ETIMEDOUT) && co_sleep(COMPARE_MS, "lease:compare")) {
+                break;
+            }
+        }
+        conv_unref(c);
+    }
+    free(h.all);
+}
+
 static void co_renew(void *arg)
 {
     arena_t *a = arena_new(1024);
+    uint64_t sent = clock_ms();
     int      rc = co_store_lease(a, proc.convs->me, proc.conf->lease_ms);
 
     (void) arg;
     arena_free(a);
+    if (rc == 0) {
+        if (clock_ms() - proc.convs->renewed > proc.conf->lease_ms) {
+            log_line(LOG_WARN, "the lease had lapsed", NULL);
+            co_spawn("compare", co_compare, NULL);
+        }
+        proc.convs->renewed = SI_MAX(proc.convs->renewed, sent);
+    }
     if (rc == SI_ECONFLICT) {
         /* Others have taken our conversations: nothing here is ours any more. A new process begins clean. */
         log_line(LOG_ERROR, "this worker was declared dead, it leaves", NULL);
@@ -83,6 +130,16 @@ static bool lives_here(const char *owner)
     return instance && links_alive(instance);
 }
 
+/* It has a turn in Postgres and none here: another machine queued it, and its wake-up was lost. */
+static void co_look(conv_t *c)
+{
+    if (c->state == CONV_OPEN && !c->current && conv_queued(c) == 0) {
+        c->refs++;
+        co_conv_refresh(c);
+        conv_unref(c);
+    }
+}
+
 static void co_adopt(void *arg)
 {
     adoption_t *s = arg;
@@ -90,10 +147,14 @@ static void co_adopt(void *arg)
     while (s->next < s->n && !proc.draining) {
         const claim_t *k = &s->claims[s->next++];
         const char    *moved = NULL;
-        conv_t        *c;
+        conv_t        *c = conv_find(k->tenant, k->user, k->conversation);
         int            rc;
 
-        if (conv_find(k->tenant, k->user, k->conversation) || lives_here(k->owner)) {
+        if (c) {
+            co_look(c);
+            continue;
+        }
+        if (lives_here(k->owner)) {
             continue;
         }
         rc = co_conv_open(k->tenant, k->user, k->conversation, &c, &moved, s->arena);

@@ -6,9 +6,11 @@
 #include "run/loop.h"
 #include "link/frame.h"
 #include "store/store.h"
+#include "turn/bus.h"
 #include "turn/tail.h"
 
 #define WRITE_MS     60000      /* a client that takes nothing for so long is given up */
+#define KNOWN_MS     5000       /* how long an id that is not known here waits for the owner's word */
 
 int co_reader_head(call_t *call)
 {
@@ -142,33 +144,42 @@ static bool turn_future(const turn_t *t, int64_t seen)
     return seen > SI_MAX(t->last, event_first(t->row.attempt) - 1);
 }
 
-static bool future(conv_t *c, event_pos_t pos)
+/* Turns of another machine may be missing here between those that are there. */
+static bool future(conv_t *c, const turn_t *one, event_pos_t pos)
 {
-    turn_t *t = conv_turn(c, pos.turn);
+    const turn_t *t = one ? one : conv_turn(c, pos.turn);
 
-    return pos.turn > c->last_number || (t && (turn_future(t, pos.event) || !t->shown));
+    if (!t) {
+        return pos.turn >= conv_lowest(c);
+    }
+    if (!one && !t->shown) {
+        return true;
+    }
+    return pos.event >= EVENT_ALL ? !turn_over(t) : turn_future(t, pos.event);
 }
 
-bool co_reader_future(conv_t *c, event_pos_t pos)
+int co_reader_known(conv_t *c, const turn_t *one, event_pos_t pos)
 {
-    uint64_t until = clock_ms() + SHADOW_MS;
+    uint64_t until = clock_ms() + KNOWN_MS, asked = 0;
+    int      rc;
 
-    while (future(c, pos)) {
-        if (c->state != CONV_FOLLOW || clock_ms() >= until || co_sleep(SHADOW_LOOK_MS, "reader:follow")) {
-            return true;
+    while (future(c, one, pos)) {
+        if (c->state == CONV_OPEN) {
+            rc = co_conv_sure(c);
+            return rc ? rc : SI_EINVAL;
+        }
+        if (c->state != CONV_FOLLOW || clock_ms() >= until) {
+            return SI_EAGAIN;
+        }
+        if (!asked) {
+            asked = follower_ask(c);
+        } else if (c->told >= asked) {
+            return SI_EINVAL;
+        }
+        rc = co_sleep(SHADOW_LOOK_MS, "reader:follow");
+        if (rc) {
+            return rc;
         }
     }
-    return false;
-}
-
-bool co_reader_turn_future(const turn_t *t, int64_t seen)
-{
-    uint64_t until = clock_ms() + SHADOW_MS;
-
-    while (turn_future(t, seen)) {
-        if (!t->shadow || clock_ms() >= until || co_sleep(SHADOW_LOOK_MS, "reader:follow")) {
-            return true;
-        }
-    }
-    return false;
+    return 0;
 }

@@ -17,10 +17,9 @@ void co_reader_turn(call_t *call, turn_t *t, int64_t seen);
 /* A turn that is over and only in the store. */
 void co_reader_row(call_t *call, const turn_row_t *row, int64_t seen);
 /*
- * True when an id cannot be one that was given out yet. Of a conversation that another machine owns it may have been given
- * out there a moment ago: then it is waited for.
+ * Whether an id (of the turn `one`, if given) has been given out: 0; SI_EINVAL, surely not: the owner itself says so, and
+ * since the question; SI_EAGAIN: it is not known here and the owner was not heard in 5 s, or has changed; or the store's
+ * error. The owner may be another machine that gave it out a moment ago, and may be dead since.
  */
-bool co_reader_future(conv_t *c, event_pos_t pos);
-/* The same for an event number of one turn. */
-bool co_reader_turn_future(const turn_t *t, int64_t seen);
+int  co_reader_known(conv_t *c, const turn_t *one, event_pos_t pos);
 #endif

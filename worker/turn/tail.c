@@ -149,8 +149,8 @@ static int co_take_stored(tail_t *t, conv_t *c, int64_t before, buf_t *b)
 /* One step. 1: there may be more, 0: nothing is left at this moment, or an error. */
 static int co_step(tail_t *t, conv_t *c, buf_t *b)
 {
-    turn_t *turn, *oldest = list_first(&c->turns, turn_t, node);
-    int64_t lowest = oldest ? oldest->row.number : c->last_number + 1;
+    int64_t lowest = conv_lowest(c);
+    turn_t *turn;
     ssize_t n;
 
     if (t->pos.event >= EVENT_ALL || t->pos.turn == 0) {
@@ -160,6 +160,9 @@ static int co_step(tail_t *t, conv_t *c, buf_t *b)
         return co_take_stored(t, c, lowest, b);
     }
     turn = conv_turn(c, t->pos.turn);
+    if ((!turn || !turn->shown) && t->pos.event > 0) {
+        return SI_EAGAIN;                   /* a position never goes back */
+    }
     if (!turn || !turn->shown) {
         t->pos = (event_pos_t) { t->pos.turn - 1, EVENT_ALL };
         return 0;

@@ -42,7 +42,8 @@ void tail_open(tail_t *t, conv_t *c, event_pos_t pos, void (*on_more)(tail_t *t)
 void tail_close(tail_t *t);
 /*
  * Appends whole events behind t->pos to b (whose maximum one event must fit). 1; 0 when nothing is left: no yield lies between
- * that look and the return; SI_ECONFLICT: the conversation is not here any more; SI_ENOMEM: b; or the store's error.
+ * that look and the return; SI_ECONFLICT: the conversation is not here any more; SI_EAGAIN: t->pos
+ * is not known here yet (co_reader_known() waits for it); SI_ENOMEM: b; or the store's error.
  */
 int  co_tail_take(tail_t *t, buf_t *b);
 /* The number of the last event of a turn that has been seen whole (EVENT_ALL). 0 or the store's error. */
