@@ -20,17 +20,13 @@ sub send_turn {
     } 60, 'a turn to be taken';
 }
 
-sub postgres { my ($master) = slurp("$si->{dir}/" . shift) =~ /^(\d+)/; return ($master, SI::Test::children($master)) }
-my ($pid_file) = map { s{^\Q$si->{dir}/}{}r } glob("$si->{dir}/*/postmaster.pid"), glob("$si->{dir}/postmaster.pid");
-ok $pid_file, 'there is a Postgres' or BAIL_OUT('no postmaster.pid');
-
 # --- Postgres hangs in the middle of an answer ---
 
 $model->next(kind => 'step');
 my $s = send_turn('Will this be kept?');
 my $turn = $s->wait_event('turn.started')->{data}{turn};
 $model->wait_request(1);
-my @frozen = postgres($pid_file);
+my @frozen = $si->postgres_pids;
 kill STOP => @frozen;
 $model->go(1, 'it reaches ');
 is $s->wait_event('delta')->{data}{text}, 'it reaches ', 'an answer reaches its readers while Postgres hangs';
@@ -53,7 +49,7 @@ my $asked = $model->count + 1;
 $s = send_turn('And if the worker dies as well?');
 $turn = $s->wait_event('turn.started')->{data}{turn};
 $model->wait_request($asked);
-@frozen = postgres($pid_file);
+@frozen = $si->postgres_pids;
 kill STOP => @frozen;
 $model->go($asked, 'kept on disk');
 $model->finish($asked);
@@ -73,10 +69,7 @@ my $before = $model->count;
 $s = send_turn('And now?');
 $turn = $s->wait_event('turn.started')->{data}{turn};
 $model->wait_request($before + 1);
-my (undef, @children) = postgres($pid_file);
-my ($backend) = grep { slurp("/proc/$_/cmdline") =~ /si_worker/ } @children;
-ok $backend, 'a connection of a worker';
-kill KILL => $backend;
+ok $si->crash_postgres, 'a connection of a worker dies';
 $model->go($before + 1, 'crash ');
 $model->go($before + 1, 'proof');
 $model->finish($before + 1);
@@ -104,6 +97,28 @@ while (my $e = $all->next_event) {
 }
 is "@accepted", join(' ', 1 .. $last), 'and a replay has every turn of the store';
 $all->close;
+
+# --- Postgres goes after a turn has begun, and before the model is asked ---
+
+$c = $si->json(POST => '/v1/conversations', {})->{json}{id};
+$model->next({ kind => 'step' }, { kind => 'tokens', tokens => ['patience'] });
+$before = $model->count;
+$s = send_turn('The first.');
+$model->wait_request($before + 1);
+my $patient = send_turn('The second waits.');
+$turn = $patient->wait_event('turn.accepted')->{data}{turn};
+$psql = $si->lock(turn => "turn_id = '$turn'");
+$model->finish($before + 1);
+$s->wait_event('turn.completed');
+my $table = $si->lock('message');
+$si->unlock($psql);
+my $waiting = "from pg_stat_activity where usename = 'si_worker' and wait_event_type = 'Lock'";
+$patient->wait_event('turn.started');
+poll_until { $si->pg("select 1 $waiting") } 30, 'the second turn to read what was said';
+$si->pg("select pg_terminate_backend(pid) $waiting");
+poll_until { !$si->pg("select 1 $waiting") } 30, 'its connection to go';
+$si->unlock($table);
+is $patient->wait_event(qr/^turn\.(?:completed|failed)/, 60)->{event}, 'turn.completed', 'a turn that cannot read what was said waits for Postgres';
 
 # --- who joins while the end of a turn is being stored does not see it early, nor twice ---
 

@@ -18,6 +18,7 @@
 
 #define STORE_PATIENCE_MS  600000   /* how long a finished answer waits for Postgres before the turn is left to the sweep */
 #define STORE_RETRY_MS     5000
+#define UNSAID_PATIENCE_MS 30000    /* how long a turn waits for Postgres before the model is asked */
 
 /* What a run gathers on its way. */
 typedef struct {
@@ -138,30 +139,34 @@ static int choose(run_t *r)
     return 0;
 }
 
-/* Postgres may be away for a moment: nothing was done yet, so waiting loses nothing. */
+/* Postgres may be away for a moment: nothing was said yet, so waiting loses nothing. True: try again. */
+static bool co_patient(int *rc, uint64_t until)
+{
+    int slept;
+
+    if ((*rc != SI_EUNAVAIL && *rc != SI_ETIMEDOUT) || clock_ms() > until) {
+        return false;
+    }
+    slept = co_sleep(500, "turn:store");
+    *rc = slept ? slept : *rc;
+    return !slept;
+}
+
 static int co_begin(run_t *r)
 {
     turn_t  *t = r->t;
-    uint64_t until = clock_ms() + 30000;
+    uint64_t until = clock_ms() + UNSAID_PATIENCE_MS;
+    bool     again;
     size_t   before;
     int      rc;
 
-    for (;;) {
+    do {
         uint64_t epoch = t->conv->epoch;
 
         rc = co_store_turn_start(r->arena, t->conv->tenant, t->conv->user, proc.convs->me, epoch, t->row.id,
                                  t->row.attempt, t->row.model_used);
-        if (rc == SI_ECONFLICT && epoch != t->conv->epoch && !t->dropped) {
-            continue;               /* we took a new fence meanwhile */
-        }
-        if ((rc != SI_EUNAVAIL && rc != SI_ETIMEDOUT) || clock_ms() > until) {
-            break;
-        }
-        rc = co_sleep(500, "turn:store");
-        if (rc) {
-            return rc;
-        }
-    }
+        again = rc == SI_ECONFLICT && epoch != t->conv->epoch && !t->dropped;       /* we took a new fence meanwhile */
+    } while (again || co_patient(&rc, until));
     if (rc) {
         return rc == SI_EINVAL ? SI_EINTERNAL : rc;
     }
@@ -181,8 +186,12 @@ static int co_recall(run_t *r)
     history_t h = { .arena = r->arena, .conf = proc.conf, .agent = r->agent, .row = &r->t->row,
                     .tenant = r->t->conv->tenant, .user = r->t->conv->user,
                     .related = strcmp(r->model->provider->kind, "offline") == 0 };
-    int       rc = co_history(&h);
+    uint64_t  until = clock_ms() + UNSAID_PATIENCE_MS;
+    int       rc;
 
+    do {
+        rc = co_history(&h);
+    } while (co_patient(&rc, until));
     if (rc == SI_EUNAVAIL || rc == SI_ETIMEDOUT || rc == SI_EINTERNAL) {
         fail(r, "store_unavailable", "the conversation could not be read", true);
     }

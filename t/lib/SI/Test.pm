@@ -138,8 +138,8 @@ sub overlay {
     return $text;
 }
 
-# Starts (again, with the same database) what start() described.
-sub up {
+# The environment and the command that start what start() described.
+sub up_command {
     my $self = shift;
     my $overlay = $self->overlay;
     my %env = (
@@ -153,8 +153,14 @@ sub up {
         print $fh $overlay;
         close $fh;
     }
-    my ($rc, $out) = run({ env => \%env }, "$root/scripts/up", '--state', $self->{base} || $self->{dir}, $self->{node} ? ('--node', $self->{node}) : (), '--port', $self->{port},
+    return ({ env => \%env }, "$root/scripts/up", '--state', $self->{base} || $self->{dir}, $self->{node} ? ('--node', $self->{node}) : (), '--port', $self->{port},
         '--workers', $self->{workers} || 1, '--nginx-workers', $self->{nginx_workers} || 1, '--detach');
+}
+
+# Starts it (again, with the same database).
+sub up {
+    my $self = shift;
+    my ($rc, $out) = run($self->up_command);
     if ($rc != 0) {
         Test::More::diag($out);
         Test::More::BAIL_OUT('scripts/up does not work') if $self->{bail};
@@ -166,22 +172,25 @@ sub up {
     return $self;
 }
 
-# Runs a command without standard input; returns its exit status and all that it printed.
+# Begins a command without standard input that prints into a handle; its pid.
+sub spawn {
+    my ($o, $out, @cmd) = @_;
+    my $pid = fork // die "fork: $!";
+    return $pid if $pid;
+    %ENV = (%ENV, %{ $o->{env} || {} });
+    delete $ENV{$_} for grep { $ENV{$_} eq '' } keys %{ $o->{env} || {} };
+    open STDIN, '<', '/dev/null';
+    open STDOUT, '>&', $out;
+    open STDERR, '>&', $out;
+    chdir $o->{dir} if $o->{dir};
+    exec { $cmd[0] } @cmd or POSIX::_exit(127);
+}
+
+# Runs such a command; returns its exit status and all that it printed.
 sub run {
     my ($o, @cmd) = @_;
     pipe my $r, my $w or die "pipe: $!";
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        %ENV = (%ENV, %{ $o->{env} || {} });
-        delete $ENV{$_} for grep { $ENV{$_} eq '' } keys %{ $o->{env} || {} };
-        open STDIN, '<', '/dev/null';
-        open STDOUT, '>&', $w;
-        open STDERR, '>&', $w;
-        close $r;
-        close $_->[0] for @port_locks;
-        chdir $o->{dir} if $o->{dir};
-        exec { $cmd[0] } @cmd or POSIX::_exit(127);
-    }
+    my $pid = spawn($o, $w, @cmd);
     close $w;
     local $/;
     my $out = <$r>;
@@ -248,14 +257,16 @@ sub pg {
     return (@rows && @{ $rows[0] } == 1) ? map { $_->[0] } @rows : @rows;
 }
 
-# Locks rows of a table, and waits until that is so: a handle for unlock(). Whoever writes them waits as long.
+# Locks rows of a table, and waits until that is so: a handle for unlock(). Whoever writes them waits as long. Without a
+# condition it is the whole table, and whoever reads it waits, too.
 sub lock {
     my ($self, $table, $where) = @_;
     open my $psql, '|-', 'psql', '-X', '-q', '-d', $self->{env_file}{SI_ADMIN_DATABASE_URL}, '-o', '/dev/null' or die "psql: $!";
     $psql->autoflush(1);
-    print $psql "begin; select 1 from $table where $where for update;\n";
+    print $psql 'begin; ', defined $where ? "select 1 from $table where $where for update" : "lock table $table", ";\n";
+    my $mode = defined $where ? 'RowShareLock' : 'AccessExclusiveLock';
     poll_until {
-        $self->pg("select 1 from pg_locks l join pg_class c on c.oid = l.relation where c.relname = '$table' and mode = 'RowShareLock' and granted")
+        $self->pg("select 1 from pg_locks l join pg_class c on c.oid = l.relation where c.relname = '$table' and mode = '$mode' and granted")
     } $TIMEOUT, "a lock of $table";
     return $psql;
 }
@@ -288,12 +299,49 @@ sub nginx_pids  { my ($self, $all) = @_; return grep { $all || slurp("/proc/$_/c
 
 sub alive { my $pid = shift; return -e "/proc/$pid" && slurp("/proc/$pid/status") !~ /^State:\s+Z/m }
 
+# Ends this node's nginx and pool, and leaves Postgres and Redis to other nodes.
+sub leave_stores {
+    my $self = shift;
+    my @pids = ($self->nginx_pid, $self->master_pid);
+    kill TERM => @pids;
+    poll_until { !grep { alive($_) } @pids } $TIMEOUT, 'the end of nginx and the pool';
+}
+
+# Kills a further node, all its processes at once. A child that its master makes meanwhile dies in the next round.
+sub kill_node {
+    my $self = shift;
+    $self->allow(qr/exited on signal 9/);
+    poll_until { my @pids = $self->leftovers or return 1; kill KILL => @pids; 0 } $TIMEOUT, "the end of node $self->{node}";
+}
+
+# Starts it again; does not wait: the pid of scripts/up, which ends with 0 when the node is ready.
+sub start_node {
+    my $self = shift;
+    open my $log, '>>', "$self->{dir}/logs/up.log" or die "up.log: $!";
+    my ($o, @cmd) = $self->up_command;
+    return spawn($o, $log, @cmd);
+}
+
 # Kills a process and waits until it has gone.
 sub kill9 {
     my ($self, $pid) = @_;
     $self->allow(qr/exited on signal 9/);
     kill KILL => $pid;
     poll_until { !alive($pid) } $TIMEOUT, "the end of process $pid";
+}
+
+# Postgres of this state folder: its first process, and its children.
+sub postgres_pids {
+    my $self = shift;
+    my ($first) = slurp("$self->{dir}/pg/postmaster.pid") =~ /^(\d+)/ or return;
+    return ($first, children($first));
+}
+
+# Kills a worker's connection, so that Postgres drops all of them and recovers.
+sub crash_postgres {
+    my $self = shift;
+    my ($pid) = grep { slurp("/proc/$_/cmdline") =~ /si_worker/ } $self->postgres_pids or return;
+    return kill KILL => $pid;
 }
 
 # The running Redis of this state folder, or nothing.
