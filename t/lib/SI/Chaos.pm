@@ -1,15 +1,17 @@
 package SI::Chaos;
 
-# Senders and readers at work on one Si while its processes are killed at random, and what must be true all the same.
+# Senders and readers at work on two nodes with one Postgres and one Redis while all of it is killed at random, and what
+# must be true all the same.
 #
-#   my $chaos = SI::Chaos->new(si => $si, kills => 25, seed => 7);      # of an SI::Test; more options in new()
+#   my $chaos = SI::Chaos->new(kills => 25, seed => 7);         # more options in new()
 #   $chaos->run or diag $chaos->report;
 #   is_deeply [$chaos->wrong('order')], [], 'ids only grow';
 #
 # One process and one select loop. A sender posts turns, each with its own client_turn_id, and goes on with the same one
 # until it has the answer. A reader follows a conversation as EventSource does: whenever its stream ends or breaks it
-# returns with Last-Event-ID. The killer ends, or reloads, one thing after the other. Each event is checked when it is
-# read (SI::Chaos::View), by all that was seen before; the store is compared at the end.
+# returns with Last-Event-ID, to the same node or to the other one, as behind a load balancer. The killer ends, or
+# reloads, one thing after the other (SI::Chaos::Killer). Each event is checked when it is read (SI::Chaos::View), by all
+# that was seen before; the store is compared at the end.
 #
 # What is wrong has a kind: bytes (one id, two contents), order (ids, or the shape of a turn), gap (something is missing),
 # text (deltas, message and store differ), answer (a status or an end that a client should never get), store, processes.
@@ -18,33 +20,50 @@ use strict;
 use warnings;
 use Digest::MD5 qw(md5);
 use JSON::PP ();
-use List::Util qw(max sum0);
+use List::Util qw(max);
+use SI::Model;
 use SI::Test;
 use SI::Test::Stream;
+use SI::Chaos::Killer;
 use SI::Chaos::Reader;
 use SI::Chaos::Sender;
 
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
-my $SETTLE = 150;       # seconds: a lease lapses after 10 s, a slot's back-off ends after 5 s, and the machine may be slow
+my $SETTLE = 150;       # seconds: a slot's back-off ends after 5 s, a node is back after 10 s, and the machine may be slow
 my $WRONG_MAX = 40;     # of each kind are kept
 
 sub now { SI::Test::Stream::now() }
 
-# The weights of what the killer does.
-my @ACTIONS = (worker => 34, edge => 28, redis => 10, edge_reload => 14, pool_reload => 14);
-
+# workers and nginx_workers of each node; tokens and delay_ms of an answer.
 sub new {
     my ($class, %o) = @_;
     my $self = bless {
         kills => 25, senders => 6, readers => 40, conversations => 10, pause => [0.15, 1.6], workers => 2, nginx_workers => 2,
-        %o, wrong => {}, count => {}, log => [], ids => {}, turns => {}, posts => {}, firsts => [],
+        tokens => 6, delay_ms => 25,
+        wrong => {}, count => {}, log => [], ids => {}, turns => {}, posts => {}, firsts => [], worst => 0, start => now(),
     }, $class;
+    defined $o{$_} and $self->{$_} = $o{$_} for keys %o;
     $self->{seed} = int(rand 2**31) unless defined $self->{seed};
+    $self->begin;
     srand $self->{seed};
-    $self->{start} = now();
-    $self->{worst} = 0;
     return $self;
 }
+
+# The first node of the state folder has the stores alone, so that either of the two others can be killed whole.
+sub begin {
+    my $self = shift;
+    $self->{model} = SI::Model->start;
+    $self->{model}->default(kind => 'tokens', tokens => $self->{tokens}, delay_ms => $self->{delay_ms}, unique => 1);
+    my $stores = SI::Test->start(model => $self->{model}, nginx => 'si_stream_drain 1s',
+        config => "lease: 3s\nturn:\n  attempts: 10\nhistory:\n  messages: 4\n");
+    $stores->leave_stores;
+    my @nodes = map { $stores->node($_, workers => $self->{workers}, nginx_workers => $self->{nginx_workers}) } 2, 3;
+    $self->{killer} = SI::Chaos::Killer->new($self, $stores, @nodes);
+}
+
+sub nodes { @{ $_[0]{killer}{nodes} } }
+# Stops all; returns what was wrong with processes and logs.
+sub stop { my $self = shift; return map { $_->stop } $self->nodes, $self->{killer}{stores} }
 
 sub seed { $_[0]{seed} }
 sub count { my ($self, $what, $n) = @_; $self->{count}{$what} += defined $n ? $n : 1 }
@@ -76,23 +95,21 @@ sub wrong {
 sub run {
     my $self = shift;
     $self->note("seed $self->{seed}");
-    my @conv = map { $self->{si}->json(POST => '/v1/conversations', {})->{json}{id} } 1 .. $self->{conversations};
+    my ($node) = $self->nodes;
+    my @conv = map { $node->json(POST => '/v1/conversations', {})->{json}{id} } 1 .. $self->{conversations};
     $self->{conv} = \@conv;
     $self->{posting} = 1;
     $self->{actors} = [
         (map { SI::Chaos::Reader->new($self, "reader $_", $conv[$_ % @conv]) } 0 .. $self->{readers} - 1),
         (map { SI::Chaos::Sender->new($self, "sender $_") } 0 .. $self->{senders} - 1),
     ];
-    my $left = $self->{kills};
     my $next = now() + 1.5;
     $self->loop(sub {
-        return 1 if $left <= 0;
         return 0 if now() < $next;
-        $self->disturb;
-        $self->{progress}->($self, $self->{kills} - $left + 1) if $self->{progress};
+        $self->{progress}->($self) if $self->{killer}->strike && $self->{progress};
         # Now and then the next blow falls before the first one is over.
         $next = now() + (rand() < 0.2 ? rand 0.1 : $self->{pause}[0] + rand($self->{pause}[1] - $self->{pause}[0]));
-        return --$left <= 0;
+        return $self->{killer}{kills} >= $self->{kills};
     }, 36_000, 'the kills');
     $self->{posting} = 0;
     $self->settle;
@@ -109,11 +126,10 @@ sub readers { grep { $_->isa('SI::Chaos::Reader') } @{ $_[0]{actors} } }
 # All turns end, the processes are as many as they should be, and every reader has the last turn of its conversation.
 sub settle {
     my $self = shift;
-    $self->redis_back while $self->{redis_down};
     $self->note('the killer rests');
     $self->loop(sub { !grep { !$_->idle } $self->senders }, $SETTLE, 'the senders') or return;
     $self->note('all turns have ended');
-    $self->loop(sub { $self->processes_settled }, $SETTLE, 'the processes', 'processes') or return;
+    $self->loop(sub { $self->{killer}->settled }, $SETTLE, 'the processes', 'processes') or return;
     $self->note('all processes are back');
     $self->loop(sub { !grep { !$_->caught_up } $self->readers }, $SETTLE, 'the readers');
 }
@@ -170,70 +186,7 @@ sub step {
         eval { $a->{stream}->pump(0); 1 } or do { $self->bad(order => "$a->{name}: $@"); $a->{stream}->finish('protocol') };
     }
     $_->look for grep { $_->{stream} } @{ $self->{actors} };
-    $self->redis_back if $self->{redis_down} && now() >= $self->{redis_down};
-}
-
-# --- the killer ---
-
-sub disturb {
-    my $self = shift;
-    my %weight = @ACTIONS;
-    my $pick = rand sum0(values %weight);
-    my ($what) = grep { ($pick -= $weight{$_}) < 0 } sort keys %weight;
-    my $how = "do_$what";
-    $self->count($what);
-    $self->$how;
-}
-
-sub any { my @list = @_; return $list[rand @list] }
-
-sub kill_one {
-    my ($self, $what, @pids) = @_;
-    my $pid = any(@pids) or return $self->note("no $what is there");
-    $self->note("kill -9 $what $pid");
-    $self->{si}->kill9($pid);
-}
-
-sub do_worker { my $self = shift; $self->kill_one('si-worker', $self->{si}->worker_pids) }
-sub do_edge   { my $self = shift; $self->kill_one('nginx worker', $self->{si}->nginx_pids(1)) }
-
-sub do_edge_reload {
-    my $self = shift;
-    $self->note('reload of nginx');
-    kill HUP => $self->{si}->nginx_pid;
-}
-
-sub do_pool_reload {
-    my $self = shift;
-    $self->note('reload of the pool');
-    kill HUP => $self->{si}->master_pid;
-}
-
-sub do_redis {
-    my $self = shift;
-    return $self->note('no Redis is there') unless $self->{si}->redis_pid;
-    $self->note('kill of Redis');
-    $self->{si}->kill_redis;
-    $self->{redis_down} = now() + rand 1.5;
-}
-
-sub redis_back {
-    my $self = shift;
-    $self->{si}->start_redis;
-    $self->note('Redis starts again');
-    $self->{redis_down} = 0;
-}
-
-sub processes_settled {
-    my $self = shift;
-    my $si = $self->{si};
-    return 0 if now() < ($self->{look_at} || 0);
-    $self->{look_at} = now() + 0.2;
-    my @workers = $si->worker_pids;
-    my @edges = $si->nginx_pids(1);
-    return 0 if @workers != $self->{workers} || @edges != $self->{nginx_workers};
-    my $ready = eval { $si->http(GET => '/readyz', undef, undef, timeout => 5) } or return 0;
-    return $ready->{status} == 200 && $ready->{body} =~ /"redis":true/;
+    $self->{killer}->mend;
 }
 
 # --- what everybody has seen ---
@@ -281,7 +234,7 @@ sub partial { my $self = shift; $self->count('turns read without all deltas'); r
 
 sub check_store {
     my $self = shift;
-    my $si = $self->{si};
+    my $si = $self->{killer}{stores};
     my %by_client;
     for my $conv (@{ $self->{conv} }) {
         my @rows = $si->pg("select number, turn_id, state, client_turn_id, attempt, (select count(*) from message m where m.turn_id = t.turn_id"
@@ -314,14 +267,16 @@ sub check_store {
     $self->count('turns', scalar keys %by_client);
 }
 
-# Every blow costs a few links, and not one for each call: 60 are all processes, old ones too, thrice.
+# Every blow costs a few links, and not one for each call: 60 are all processes of a node, old ones too, thrice.
 sub check_links {
     my $self = shift;
-    my ($opened, $refused) = (0, 0);
-    open my $fh, '<', $self->{si}->dir . '/logs/worker.log' or die "worker.log: $!";
-    while (my $line = <$fh>) { $opened++ if $line =~ /"link opened"/; $refused++ if $line =~ /"link refused"/ }
-    $self->count('links', $opened);
-    $self->bad(processes => "$opened links were opened, $refused refused") if $refused || $opened > 60 * ($self->{kills} + 2);
+    for my $node ($self->nodes) {
+        my ($opened, $refused) = (0, 0);
+        open my $fh, '<', $node->dir . '/logs/worker.log' or die "worker.log: $!";
+        while (my $line = <$fh>) { $opened++ if $line =~ /"link opened"/; $refused++ if $line =~ /"link refused"/ }
+        $self->count('links', $opened);
+        $self->bad(processes => "$opened links were opened, $refused refused") if $refused || $opened > 60 * ($self->{kills} + 2);
+    }
 }
 
 # The answers of a conversation, by turn, as GET …/messages lists them.
@@ -329,7 +284,7 @@ sub messages {
     my ($self, $conv) = @_;
     my ($cursor, %content) = ('');
     while (1) {
-        my $r = $self->{si}->json(GET => "/v1/conversations/$conv/messages?limit=100" . ($cursor ? "&cursor=$cursor" : ''));
+        my $r = ($self->nodes)[0]->json(GET => "/v1/conversations/$conv/messages?limit=100" . ($cursor ? "&cursor=$cursor" : ''));
         if ($r->{status} != 200) { $self->bad(answer => "GET messages: $r->{status} $r->{body}"); last }
         for my $m (@{ $r->{json}{data} }) {
             next if $m->{role} ne 'assistant';

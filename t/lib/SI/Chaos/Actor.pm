@@ -13,14 +13,19 @@ sub request {
     my ($self, $method, $path, $data, $headers) = @_;
     $self->{asked} = "$method $path" . ($headers->{'Last-Event-ID'} ? " after $headers->{'Last-Event-ID'}" : '');
     $self->{tries}++;
-    $self->{status} = undef;
-    $self->{stream} = eval { $self->{chaos}{si}->stream($method, $path, $data, $headers, decode => 0) };
+    # A client that could not connect, or lost its connection, is sent to the other node more often than not.
+    my @nodes = $self->{chaos}->nodes;
+    $self->{node} = int rand @nodes if !defined $self->{node};
+    $self->{node} = ($self->{node} + 1) % @nodes if rand() < (delete $self->{move} // 0);
+    $self->{asked} = "node $nodes[$self->{node}]{node}: $self->{asked}";
+    $self->{stream} = eval { $nodes[$self->{node}]->stream($method, $path, $data, $headers, decode => 0) };
     $self->again(0.2, "no connection: $@") unless $self->{stream};
 }
 
 # Comes back after that many seconds at most; the reason stays for the report.
 sub again {
     my ($self, $seconds, $why) = @_;
+    $self->{move} = $self->{stream} && $self->{stream}->status ? 0.4 : 0.8;
     $self->{stream}->close if $self->{stream};
     $self->{stream} = undef;
     $self->{at} = now() + rand $seconds;
