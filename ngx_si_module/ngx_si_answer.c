@@ -119,7 +119,13 @@ ngx_si_answer_start(ngx_si_ctx_t *ctx)
             return NGX_DONE;
         }
 
-        rc = ctx->stream ? ngx_si_answer_begin_stream(ctx) : NGX_OK;
+        if (ctx->socket) {
+            /* the client may have spoken already */
+            ngx_post_event(r->connection->read, &ngx_posted_events);
+        }
+
+        rc = ctx->stream || ctx->socket ? ngx_si_answer_begin_stream(ctx)
+                                        : NGX_OK;
     }
 
     if (rc == NGX_ERROR || rc > NGX_OK) {
@@ -254,7 +260,7 @@ ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry)
         ngx_si_seat_leave(ctx);
     }
 
-    if (!ctx->stream || !ngx_si_answer_boundary(ctx)) {
+    if (!ctx->socket && (!ctx->stream || !ngx_si_answer_boundary(ctx))) {
         ngx_si_ctx_abort(ctx);
         return;
     }
@@ -263,7 +269,13 @@ ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry)
         return;
     }
 
-    len = ngx_sprintf(text, "retry: %M\n\n", retry) - text;
+    if (ctx->socket) {
+        /* a close frame of RFC 6455: 1012, service restart */
+        len = ngx_cpymem(text, "\x88\x02\x03\xf4", 4) - text;
+
+    } else {
+        len = ngx_sprintf(text, "retry: %M\n\n", retry) - text;
+    }
 
     rc = ngx_si_out_copy(ctx, text, len, 0);
 

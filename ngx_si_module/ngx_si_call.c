@@ -255,6 +255,7 @@ ngx_si_call_init(ngx_http_request_t *r)
 
     ctx->with_body = r == r->main && r->request_body
                      && r->request_body->bufs;
+    ctx->upgrade = !ctx->with_body && ngx_si_socket_asked(r);
 
     r->read_event_handler = ngx_http_test_reading;
     r->write_event_handler = ngx_http_request_empty_handler;
@@ -344,6 +345,14 @@ ngx_si_call_send(ngx_si_ctx_t *ctx, ngx_si_link_t *link)
 static void
 ngx_si_call_body(ngx_si_ctx_t *ctx)
 {
+    if (ctx->socket) {
+        if (ctx->request->header_sent) {
+            ngx_si_socket_read(ctx);
+        }
+
+        return;
+    }
+
     if (ngx_si_open_body(ctx) == NGX_OK) {
         return;
     }
@@ -513,6 +522,9 @@ ngx_si_call_end(ngx_si_ctx_t *ctx, ngx_uint_t aborted)
 
     if (ctx->stage == NGX_SI_OPENING) {
         ngx_si_call_retry(ctx);
+
+    } else if (aborted && ctx->socket) {
+        ngx_si_answer_retry(ctx, 0);
 
     } else if (aborted) {
         ngx_si_ctx_abort(ctx);

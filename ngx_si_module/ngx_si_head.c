@@ -96,6 +96,10 @@ ngx_si_head_take(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
         return NULL;
     }
 
+    if (r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) {
+        ngx_si_socket_head(ctx);
+    }
+
     /* the worker alone knows what If-Match means for its answer */
     r->disable_not_modified = 1;
     r->write_event_handler = ngx_si_answer_write;
@@ -178,7 +182,9 @@ ngx_si_head_field(ngx_si_ctx_t *ctx, si_field_t *f)
             return NGX_OK;
         }
 
-        if (n < 200 || n > 599) {
+        if ((n < 200 || n > 599)
+            && !(n == NGX_HTTP_SWITCHING_PROTOCOLS && ctx->upgrade))
+        {
             return NGX_DECLINED;
         }
 
@@ -235,6 +241,10 @@ ngx_si_head_header(ngx_http_request_t *r, si_field_t *f)
 
     ngx_si_head_text(&name, f->data, len);
     ngx_si_head_text(&value, nul + 1, f->length - len - 1);
+
+    if (ngx_si_head_is(&name, "upgrade")) {
+        return ngx_si_socket_upgrade(r, &name, &value);
+    }
 
     for (own = ngx_si_head_own; *own; own++) {
         if (ngx_si_head_is(&name, *own)) {

@@ -287,6 +287,8 @@ struct ngx_si_ctx_s {
     unsigned                  is_dirty:1;
     unsigned                  with_body:1;
     unsigned                  shrunk:1;   /* was looked at by ngx_si_shrink() */
+    unsigned                  upgrade:1;  /* the client asks for a WebSocket */
+    unsigned                  socket:1;   /* and has it */
 };
 
 
@@ -494,9 +496,18 @@ void ngx_si_answer_run(ngx_si_ctx_t *ctx);
 ngx_uint_t ngx_si_answer_boundary(ngx_si_ctx_t *ctx);
 void ngx_si_answer_write(ngx_http_request_t *r);
 void ngx_si_answer_lost(ngx_si_ctx_t *ctx);
-/* ends an event stream with "retry:" if the bytes so far allow it */
+/* ends an event stream with "retry:" if the bytes so far allow it, and a
+   socket with a close frame */
 void ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry);
 void ngx_si_answer_credit(ngx_si_ctx_t *ctx, ngx_uint_t all);
+
+/* ngx_si_socket.c */
+ngx_uint_t ngx_si_socket_asked(ngx_http_request_t *r);
+/* the worker's header Upgrade */
+ngx_int_t ngx_si_socket_upgrade(ngx_http_request_t *r, ngx_str_t *name,
+    ngx_str_t *value);
+void ngx_si_socket_head(ngx_si_ctx_t *ctx);
+void ngx_si_socket_read(ngx_si_ctx_t *ctx);
 
 /* ngx_si_block.c */
 ngx_si_block_t *ngx_si_block_new(size_t room);

@@ -109,6 +109,11 @@ ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
         ngx_si_open_field(w, SI_T_CALL_KEY, id->data, id->len);
     }
 
+    if (ctx->upgrade) {
+        ngx_si_open_pair(w, (u_char *) "upgrade", 7,
+                         (u_char *) "websocket", 9);
+    }
+
     ngx_si_open_headers(w, r);
 }
 
@@ -198,7 +203,7 @@ ngx_si_open_send(ngx_si_ctx_t *ctx, ngx_si_link_t *link)
     ctx->window = SI_WINDOW;
 
     rc = ngx_si_open_begin(&w, &ctx->call, link,
-                           ctx->body ? SI_FL_BODY : 0);
+                           ctx->body || ctx->upgrade ? SI_FL_BODY : 0);
     if (rc != NGX_OK) {
         return rc;
     }

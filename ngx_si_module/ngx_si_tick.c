@@ -291,7 +291,8 @@ ngx_si_tick_due(ngx_si_ctx_t *ctx)
 static ngx_uint_t
 ngx_si_tick_drains(ngx_si_ctx_t *ctx)
 {
-    return ctx->mirror && !ngx_si_mirror_is_turn(ctx->mirror);
+    return ctx->socket
+           || (ctx->mirror && !ngx_si_mirror_is_turn(ctx->mirror));
 }
 
 

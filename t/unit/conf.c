@@ -79,6 +79,7 @@ static void defaults(test_t *t)
     is_int((long long) c->input_max, 256 * 1024, "a size");
     is_int((long long) c->answer_max, 1024 * 1024, "a larger size");
     is_int((long long) c->turn_deadline, 600000, "a duration");
+    is_int((long long) c->websocket_ping, 20000, "websocket.ping");
     is_int((long long) c->lease_ms, 10000, "lease");
     is_int(c->log_level, LOG_INFO, "log.level");
     ok(c->log_file == NULL, "the log goes to stderr");
@@ -199,13 +200,13 @@ static void shapes(test_t *t)
 {
     refused(t, "databse:\n  pool: 1",
             "a.yaml:1: databse: no such key, expected one of node, workers, sockets, journal, database, redis, log, limits, turn,"
-            " history, lease, drain, default_model, default_agent, providers, models, agents");
+            " history, websocket, lease, drain, default_model, default_agent, providers, models, agents");
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
             "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens");
     refused(t, "database.pool: 4",
             "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, limits, turn,"
-            " history, lease, drain, default_model, default_agent, providers, models, agents");
+            " history, websocket, lease, drain, default_model, default_agent, providers, models, agents");
     refused(t, "database: 4", "a.yaml:1: database: expected a map of keys and values, got \"4\"");
     refused(t, "providers: []", "a.yaml:1: providers: expected a map of keys and values, got a list");
     refused(t, "models:\n  m: offline", "a.yaml:2: models.m: expected a map of keys and values, got \"offline\"");

@@ -50,6 +50,11 @@ static void test_wire(void)
     ok(event_skip(b.p, b.n, 0) == 0 && event_skip(b.p, b.n, 1) == first && event_skip(b.p, b.n, 3) == third
        && event_skip(b.p, b.n, 9) == b.n, "skipping whole events");
     ok(event_end(b.p, first - 1) == 0, "no end in a half event");
+    event_view_t v;
+    ok(event_view(b.p, b.n, &v) == first && str_is(v.id, "12.1") && str_is(v.type, "turn.accepted") && v.data.p[0] == '{'
+       && v.data.p[v.data.n - 1] == '}', "the parts of an event");
+    ok(event_view("data: x\n\n", 9, &v) == 9 && v.id.n == 0 && v.type.n == 0 && str_is(v.data, "x"), "one without id and type");
+    ok(event_view("data: x\n", 8, &v) == 0, "and none of half a one");
     ok(has(&b, "\"output_tokens\":null") && has(&b, "\"input_tokens\":3"), "unknown counts are null");
     ok(has(&b, "\"message\":{\"role\":\"assistant\",\"id\":\"m\",\"content\":\"hi\"}"), "the whole message");
     buf_free(&b);

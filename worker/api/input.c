@@ -40,10 +40,28 @@ static int co_body(request_t *r, size_t max, str_t *text)
     return rc;
 }
 
+int co_input_members(request_t *r, json_t *o, const char *const *names)
+{
+    void *it;
+
+    for (it = json_object_iter(o); it; it = json_object_iter_next(o, it)) {
+        const char *name = json_object_iter_key(it);
+
+        if (!known(names, name)) {
+            char shown[65] = "";
+
+            memcpy(shown, name, utf8_cut(name, SI_MIN(strlen(name), sizeof(shown) - 1)));
+            co_problem(r->call, 422, "invalid_field", shown, "unknown field");
+            return -1;
+        }
+    }
+    return 0;
+}
+
 json_t *co_input_object(request_t *r, size_t max, bool optional, const char *const *names, str_t *text)
 {
-    const char *err = NULL, *name;
-    json_t     *o, *value;
+    const char *err = NULL;
+    json_t     *o;
 
     if (co_body(r, max, text)) {
         return NULL;
@@ -57,16 +75,7 @@ json_t *co_input_object(request_t *r, size_t max, bool optional, const char *con
         co_problem(r->call, 422, "invalid_field", NULL, "the body must be a JSON object");
         return NULL;
     }
-    json_object_foreach(o, name, value) {
-        if (!known(names, name)) {
-            char shown[65] = "";
-
-            memcpy(shown, name, utf8_cut(name, SI_MIN(strlen(name), sizeof(shown) - 1)));
-            co_problem(r->call, 422, "invalid_field", shown, "unknown field");
-            return NULL;
-        }
-    }
-    return o;
+    return co_input_members(r, o, names) ? NULL : o;
 }
 
 int co_input_string(request_t *r, const json_t *o, const char *name, bool required, size_t max, str_t *out)

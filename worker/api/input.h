@@ -10,6 +10,8 @@
  * (NULL-terminated). NULL: answered. `text` is the raw body.
  */
 json_t *co_input_object(request_t *r, size_t max, bool optional, const char *const *names, str_t *text);
+/* 0 when the object has no members but these (NULL-terminated), or -1: answered. */
+int  co_input_members(request_t *r, json_t *o, const char *const *names);
 /* A string member: 0 and *out (STR_NULL when absent or null and not required), or -1: answered. Lengths in bytes. */
 int  co_input_string(request_t *r, const json_t *o, const char *name, bool required, size_t max, str_t *out);
 /* ?limit= (1..100, default 50) and ?cursor= of a list. 0 or -1: answered. */

@@ -4,6 +4,7 @@
 #include "api/openapi.h"
 #include "api/problem.h"
 #include "api/routes.h"
+#include "api/socket.h"
 #include "base/buf.h"
 #include "base/proc.h"
 #include "base/util.h"
@@ -65,9 +66,10 @@ void co_status(request_t *r)
     buf_init(&b, STATUS_MAX);
     buf_printf(&b, "{\"worker\":\"%s\",\"node\":", proc.instance);
     buf_json_str(&b, str_of(proc.node));
-    buf_printf(&b, ",\"draining\":%s,\"database\":{\"connections\":%zu},\"redis\":%s,\"calls\":%zu,\"conversations\":%zu,"
+    buf_printf(&b, ",\"draining\":%s,\"database\":{\"connections\":%zu},\"redis\":%s,\"calls\":%zu,\"sockets\":%zu,"
+               "\"conversations\":%zu,"
                "\"turns\":{\"running\":%zu,\"unfinished\":%zu},\"coroutines\":%zu,\"running\":[",
-               yes(proc.draining), pg_ready(), yes(redis_ready()), links_calls(), convs_count(), turns_running(),
+               yes(proc.draining), pg_ready(), yes(redis_ready()), links_calls(), sockets_count(), convs_count(), turns_running(),
                turns_unfinished(), co_count());
     co_each(put_turn, &s);
     buf_puts(&b, "]}");

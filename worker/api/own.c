@@ -8,8 +8,13 @@ conv_t *co_own(request_t *r, const char *conversation)
 {
     const char *moved = NULL;
     conv_t     *c = NULL;
-    int         rc = co_conv_open(r->who.tenant, r->who.user, conversation, &c, &moved, r->call->arena);
+    int         rc;
 
+    if (call_is_local(r->call)) {       /* it cannot be sent elsewhere */
+        rc = co_conv_open_here(r->who.tenant, r->who.user, conversation, &c, r->call->arena);
+    } else {
+        rc = co_conv_open(r->who.tenant, r->who.user, conversation, &c, &moved, r->call->arena);
+    }
     if (rc == 0) {
         return c;
     }

@@ -7,6 +7,10 @@
 
 /* The conversation, owned here, with a reference; NULL when the call was answered (moved, 404, 503). */
 conv_t *co_own(request_t *r, const char *conversation);
+/* The conversation r->id with a reference, and where its stream begins by Last-Event-ID and ?from=; NULL: answered. */
+conv_t *co_stream_open(request_t *r, event_pos_t *pos);    /* streams.c */
+/* 0 when the stream has come to this place, or -1: answered. */
+int     co_stream_known(request_t *r, conv_t *c, event_pos_t pos);
 /* Last-Event-ID or ?last_event_id=: 1 with *pos, 0 when absent or empty, -1: answered with 400. */
 int     co_last_event_id(request_t *r, event_pos_t *pos);
 /* Answers with a turn object; `location` adds that header. */

@@ -13,7 +13,7 @@ static const char *title(int status)
         { 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" },
         { 405, "Method Not Allowed" }, { 409, "Conflict" }, { 412, "Precondition Failed" },
         { 413, "Content Too Large" }, { 415, "Unsupported Media Type" }, { 422, "Unprocessable Content" },
-        { 429, "Too Many Requests" }, { 500, "Internal Server Error" }, { 503, "Service Unavailable" },
+        { 426, "Upgrade Required" }, { 429, "Too Many Requests" }, { 500, "Internal Server Error" }, { 503, "Service Unavailable" },
         { 504, "Gateway Timeout" },
     };
 
@@ -99,6 +99,15 @@ void co_problem_allow(call_t *call, const char *allow)
 
     add_header(&head, "Allow", allow);
     co_put(call, &head, "method_not_allowed", NULL, "see the header Allow");
+}
+
+void co_problem_upgrade(call_t *call, const char *detail)
+{
+    call_head_t head = { .status = 426 };
+
+    add_header(&head, "Upgrade", "websocket");
+    add_header(&head, "Sec-WebSocket-Version", "13");
+    co_put(call, &head, "upgrade_required", NULL, detail);
 }
 
 void co_problem_rc(call_t *call, int rc)

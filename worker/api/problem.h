@@ -9,6 +9,8 @@ void co_problem(call_t *call, int status, const char *code, const char *field, c
     __attribute__((format(printf, 5, 6)));
 /* 405 for a method that the route does not have; `allow` are those it has. */
 void co_problem_allow(call_t *call, const char *allow);
+/* 426: what is here is a WebSocket (RFC 9110, section 15.5.22; RFC 6455, section 4.4). */
+void co_problem_upgrade(call_t *call, const char *detail);
 /* Answers for a result of the store or of a conversation: SI_ENOENT 404, SI_EUNAVAIL 503, … */
 void co_problem_rc(call_t *call, int rc);
 /* Answers with JSON text; up to 6 further headers (name, value; NULL values are left out). */

@@ -19,6 +19,7 @@ const route_t routes[] = {
     { "GET",  "/v1/turns/{id}", co_turn_get, false },
     { "GET",  "/v1/turns/{id}/events", co_turn_events, false },
     { "POST", "/v1/turns/{id}/cancel", co_turn_cancel, false },
+    { "GET",  "/v1/socket", co_socket, false },
     { "GET",  "/readyz", co_readyz, true },
     { "GET",  "/status", co_status, true },
     { "GET",  "/openapi.json", co_openapi, true },
@@ -88,9 +89,9 @@ static const route_t *find(call_t *call, str_t *id, char allow[128])
     return NULL;
 }
 
-static void co_dispatch(call_t *call)
+static void co_dispatch(call_t *call, const identity_t *who)
 {
-    request_t      r = { .call = call };
+    request_t      r = { .call = call, .who = who ? *who : (identity_t) { 0 } };
     char           allow[128] = "";
     str_t          id;
     const route_t *route = find(call, &id, allow);
@@ -103,7 +104,7 @@ static void co_dispatch(call_t *call)
         }
         return;
     }
-    if (!route->open && !co_authenticate(&r)) {
+    if (!route->open && !who && !co_authenticate(&r)) {
         return;
     }
     if (id.p && !uuid_valid(id)) {
@@ -134,7 +135,13 @@ void co_route(call_t *call)
     if (call->resume.n) {
         co_stream_resume(call);
     } else {
-        co_dispatch(call);
+        co_dispatch(call, NULL);
     }
+    log_call(call);
+}
+
+void co_route_as(call_t *call, const identity_t *who)
+{
+    co_dispatch(call, who);
     log_call(call);
 }

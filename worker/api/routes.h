@@ -23,6 +23,8 @@ extern const size_t  nroutes;
 
 /* The handler of every call (links_init). */
 void co_route(call_t *call);
+/* Serves a call of somebody who is known already. */
+void co_route_as(call_t *call, const identity_t *who);
 
 /* Handlers, by file. */
 void co_conversation_create(request_t *r);      /* conversations.c */
@@ -36,6 +38,7 @@ void co_turn_cancel(request_t *r);
 void co_conversation_events(request_t *r);      /* streams.c */
 void co_turn_events(request_t *r);
 void co_stream_resume(call_t *call);
+void co_socket(request_t *r);                   /* socket.c */
 void co_readyz(request_t *r);                   /* ops.c */
 void co_status(request_t *r);
 void co_openapi(request_t *r);

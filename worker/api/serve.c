@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "api/routes.h"
+#include "api/socket.h"
 #include "base/logger.h"
 #include "base/proc.h"
 #include "base/util.h"
@@ -68,6 +69,7 @@ static void drain_begin(ltimer_t *t)
     log_line(LOG_INFO, "worker drains", NULL);
     proc.draining = true;
     links_drain();
+    sockets_drain();
     drain_look(t);
 }
 
@@ -101,6 +103,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     convs_init();
     bus_init();
     journal_init();
+    sockets_init();
     if (links_init(conf->sockets, conf->calls_max, co_route)) {
         si_die("cannot listen in %s", conf->sockets);
     }

@@ -42,6 +42,11 @@ static int co_known(request_t *r, conv_t *c, const turn_t *t, event_pos_t pos)
     return rc ? -1 : 0;
 }
 
+int co_stream_known(request_t *r, conv_t *c, event_pos_t pos)
+{
+    return co_known(r, c, NULL, pos);
+}
+
 /* Where to begin, from Last-Event-ID and ?from=. 0 or -1: answered. */
 static int co_begin_at(request_t *r, conv_t *c, event_pos_t *pos)
 {
@@ -64,15 +69,26 @@ static int co_begin_at(request_t *r, conv_t *c, event_pos_t *pos)
     return 0;
 }
 
+conv_t *co_stream_open(request_t *r, event_pos_t *pos)
+{
+    conv_t *c = co_own(r, r->id);
+
+    if (c && co_begin_at(r, c, pos)) {
+        conv_unref(c);
+        return NULL;
+    }
+    return c;
+}
+
 void co_conversation_events(request_t *r)
 {
     event_pos_t pos;
-    conv_t     *c = co_own(r, r->id);
+    conv_t     *c = co_stream_open(r, &pos);
 
     if (!c) {
         return;
     }
-    if (co_begin_at(r, c, &pos) == 0 && !head_only(r)) {
+    if (!head_only(r)) {
         if (co_reader_head(r->call)) {
             call_abort(r->call);
         } else {

@@ -23,6 +23,13 @@ void sha256(uint8_t out[SHA256_LEN], const void *p, size_t n)
     }
 }
 
+void sha1(uint8_t out[SHA1_LEN], const void *p, size_t n)
+{
+    if (EVP_Digest(n ? p : "", n, out, NULL, EVP_sha1(), NULL) != 1) {
+        si_die("SHA-1 failed");
+    }
+}
+
 void random_bytes(void *p, size_t n)
 {
     unsigned char *b = p;

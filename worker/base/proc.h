@@ -25,6 +25,7 @@ typedef struct proc {
     struct links    *links;    /* link/link */
     struct conf     *conf;     /* conf/conf */
     struct convs    *convs;    /* turn/conv */
+    struct sockets  *sockets;  /* api/socket */
 } proc_t;
 
 extern proc_t proc;

@@ -6,6 +6,7 @@
 
 #define UUID_LEN    36
 #define SHA256_LEN  32
+#define SHA1_LEN    20
 
 /* Milliseconds / microseconds of the monotonic clock; milliseconds since 1970. */
 uint64_t clock_ms(void);
@@ -27,6 +28,8 @@ bool uuid_valid(str_t s);
 void hex_encode(char *out, const void *p, size_t n);
 /* SHA-256 (FIPS 180-4) by OpenSSL. */
 void sha256(uint8_t out[SHA256_LEN], const void *p, size_t n);
+/* SHA-1, where a protocol wants it (RFC 6455); it keeps no secrets. */
+void sha1(uint8_t out[SHA1_LEN], const void *p, size_t n);
 /* Random bytes of the system. */
 void random_bytes(void *p, size_t n);
 

@@ -51,6 +51,7 @@ typedef struct conf {
     uint64_t    input_max;      /* bytes of one user message */
     uint64_t    answer_max;     /* bytes of one answer */
     uint64_t    history_messages, history_tokens;
+    uint64_t    websocket_ping; /* ms of silence after which a client is pinged */
     uint64_t    lease_ms;       /* a worker silent for so long is dead */
     uint64_t    drain_ms;       /* a draining worker leaves after this at the latest */
 

@@ -60,6 +60,9 @@ const conf_key_t conf_keys[] = {
     { "history.tokens", KEY_NUMBER, "8000", 0, 2000000, IN(history_tokens), NULL,
       "and how many tokens these may have together (estimated)", false },
 
+    { "websocket.ping", KEY_DURATION, "20s", 100, 600 * SEC, IN(websocket_ping), NULL,
+      "a client of a WebSocket that is silent for so long is pinged, and closed when it stays silent for as long again", false },
+
     { "lease", KEY_DURATION, "10s", 100, 600 * SEC, IN(lease_ms), NULL,
       "a worker that is silent for so long is taken for dead, and its turns go to others", false },
     { "drain", KEY_DURATION, "10m", 0, 24 * HOUR, IN(drain_ms), NULL,

@@ -194,6 +194,9 @@ int co_call_write(call_t *call, const void *p, size_t n, uint64_t deadline)
     size_t       part;
     int          rc;
 
+    if (c->local) {
+        return local_write(c, p, n);
+    }
     while (n > 0) {
         rc = co_call_room(c, SI_WINDOW, deadline);
         if (rc != 0) {
@@ -206,6 +209,18 @@ int co_call_write(call_t *call, const void *p, size_t n, uint64_t deadline)
         n -= part;
     }
     return 0;
+}
+
+int co_call_piece(call_t *call, const void *p, size_t n, uint64_t deadline)
+{
+    call_core_t *c = call_core(call);
+    int          rc = n <= SI_DATA_MAX ? co_call_room(c, SI_WINDOW - n + 1, deadline) : SI_EINVAL;
+
+    if (rc == 0) {
+        send_frame(c->link, SI_F_DATA, 0, c->id, p, n);
+        c->unacked += n;
+    }
+    return rc;
 }
 
 int co_call_event(call_t *call, str_t id, str_t wire, uint64_t deadline)
@@ -250,6 +265,7 @@ static void end_with(call_t *call, uint8_t flags)
 
 void call_end(call_t *call)
 {
+    local_end(call_core(call));
     end_with(call, 0);
 }
 

@@ -30,11 +30,19 @@ void call_over(call_core_t *c)
     }
 }
 
+static void readable(call_core_t *c, int rc)
+{
+    wait_wake(&c->readable, rc);
+    if (c->also != NULL) {
+        wait_wake(c->also, 0);
+    }
+}
+
 static void call_gone(call_core_t *c)
 {
     call_over(c);
     c->gone = true;
-    wait_wake(&c->readable, SI_ECLOSED);
+    readable(c, SI_ECLOSED);
     wait_wake(&c->writable, SI_ECLOSED);
     co_cancel(c->co);
 }
@@ -167,16 +175,16 @@ static const char *open_fields(call_core_t *c, const uint8_t *p, size_t n)
     return c->pub.method.n == 0 || c->pub.path.n == 0 ? "OPEN without method or path" : NULL;
 }
 
-static call_core_t *call_new(const si_frame_t *f)
+call_core_t *call_new(uint64_t id, bool has_body, size_t body_max)
 {
     arena_t     *a = arena_new(ARENA_BLOCK);
     call_core_t *c = arena_calloc(a, sizeof *c);
 
     c->pub.arena = a;
     c->pub.started = clock_us();
-    c->id = f->id;
-    c->has_body = (f->flags & SI_FL_BODY) != 0;
-    buf_init(&c->body, SI_WINDOW);
+    c->id = id;
+    c->has_body = has_body;
+    buf_init(&c->body, body_max);
     wait_init(&c->readable);
     wait_init(&c->writable);
     list_init(&c->writer);
@@ -196,7 +204,7 @@ const char *call_open(link_t *l, const si_frame_t *f, const uint8_t *p)
         answer_problem(l, f->id, 503, "Service Unavailable", "overloaded", "too many requests are being handled; try again soon");
         return NULL;
     }
-    c = call_new(f);
+    c = call_new(f->id, (f->flags & SI_FL_BODY) != 0, SI_WINDOW);
     reason = open_fields(c, p, f->length);
     if (reason != NULL) {
         arena_free(c->pub.arena);
@@ -256,7 +264,7 @@ const char *call_got_body(link_t *l, const si_frame_t *f, const uint8_t *p)
     } else {
         (void) buf_append(&c->body, p, f->length);
     }
-    wait_wake(&c->readable, 0);
+    readable(c, 0);
     return NULL;
 }
 
@@ -320,6 +328,24 @@ int co_call_body(call_t *call, size_t max, str_t *out, uint64_t deadline)
     }
     buf_free(&whole);
     return rc;
+}
+
+size_t call_take(call_t *call, buf_t *b)
+{
+    call_core_t *c = call_core(call);
+    size_t       n = SI_MIN(c->body.n, b->max - b->n);
+
+    if (n > 0) {
+        (void) buf_append(b, c->body.p, n);
+        buf_consume(&c->body, n);
+        body_credit(c, n);
+    }
+    return n;
+}
+
+void call_wake(call_t *call, wait_t *w)
+{
+    call_core(call)->also = w;
 }
 
 /* Headers */

@@ -65,6 +65,9 @@ typedef struct call_core {
     size_t    body_unacked;
     size_t    unacked;                  /* private bytes sent and not acknowledged */
     wait_t    readable, writable;
+    wait_t   *also;                     /* call_wake() */
+    bool      local, whole;             /* call_local(): it has no link; its answer is whole, in `answer` */
+    buf_t     answer;
     list_t    writer;                   /* link.writers */
     size_t    nheaders;
     struct { str_t name, value; } headers[CALL_HEADERS];
@@ -103,6 +106,8 @@ const char *call_got_body(link_t *l, const si_frame_t *f, const uint8_t *p);
 const char *call_got_cancel(link_t *l, const si_frame_t *f, const uint8_t *p);
 /* The link has died: each of its calls is gone. */
 void call_link_died(link_t *l);
+/* A call without a link, in an arena of its own. */
+call_core_t *call_new(uint64_t id, bool has_body, size_t body_max);
 /* Takes the call off its link: no frame of it goes out any more. */
 void call_over(call_core_t *c);
 static inline call_core_t *call_core(const call_t *call) { return container_of(call, call_core_t, pub); }
@@ -114,6 +119,12 @@ const char *call_got_credit(link_t *l, const si_frame_t *f, const uint8_t *p);
 void answer_problem(link_t *l, uint64_t id, int status, const char *title, const char *code, const char *detail);
 /* Wakes calls that waited for the link's output to shrink. */
 void answer_wake_writers(link_t *l);
+
+/* local.c */
+
+/* What answer.c does for a call with a link. */
+int  local_write(call_core_t *c, const void *p, size_t n);
+void local_end(call_core_t *c);
 
 /* evlog.c */
 

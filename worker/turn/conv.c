@@ -324,12 +324,12 @@ static int co_open_known(conv_t *c, conv_t **out, const char **moved, bool anywh
     int rc;
 
     if (conv_live(c)) {
+        if (neighbour(c) && !links_alive(neighbour(c))) {
+            conv_lose(c);               /* it died a moment ago */
+            return SI_EAGAIN;
+        }
         if (!anywhere && neighbour(c)) {
             *moved = arena_strdup(a, neighbour(c));
-            if (!links_alive(*moved)) {
-                conv_lose(c);
-                return SI_EAGAIN;
-            }
             return SI_ECONFLICT;
         }
         c->refs++;

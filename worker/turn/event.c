@@ -208,6 +208,32 @@ size_t event_skip(const char *p, size_t n, int64_t k)
     return at;
 }
 
+/* Takes "<name>: value" of a line. */
+static bool field(str_t line, const char *name, str_t *value)
+{
+    size_t n = strlen(name);
+
+    if (line.n < n || memcmp(line.p, name, n) != 0) {
+        return false;
+    }
+    *value = (str_t) { line.p + n, line.n - n };
+    return true;
+}
+
+size_t event_view(const char *p, size_t n, event_view_t *e)
+{
+    size_t      len = event_end(p, n);
+    const char *at = p, *eol;
+
+    *e = (event_view_t) { STR(""), STR(""), STR("") };
+    for (; len > 0 && (eol = memchr(at, '\n', (size_t) (p + len - at))) != NULL; at = eol + 1) {
+        str_t line = { at, (size_t) (eol - at) };
+
+        (void) (field(line, "data: ", &e->data) || field(line, "id: ", &e->id) || field(line, "event: ", &e->type));
+    }
+    return len;
+}
+
 int event_turn_json(buf_t *b, const turn_row_t *t)
 {
     out_t o = { b, 0 };

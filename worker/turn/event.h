@@ -39,6 +39,13 @@ size_t event_end(const char *p, size_t n);
 /* Offset behind the first k events of p..p+n. */
 size_t event_skip(const char *p, size_t n, int64_t k);
 
+typedef struct {
+    str_t id, type, data;       /* of one event; an id or a type that it has not is empty */
+} event_view_t;
+
+/* The first whole event of p..p+n, which *e then points into: its length, 0 when there is none. */
+size_t event_view(const char *p, size_t n, event_view_t *e);
+
 /* The turn object of the API, one line of JSON. 0 or SI_ENOMEM. */
 int  event_turn_json(buf_t *b, const turn_row_t *t);
 

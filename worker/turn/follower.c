@@ -18,13 +18,14 @@
 #define SNAP_MS   1500
 #define SNAP_TRIES  2
 #define RENEW_MS  3000
+#define RENEW_HERE_MS  500      /* a neighbour's death is seen within this time */
 
 static void renew(ltimer_t *t);
 
 /* Often enough that one message may be lost before a silent leader is taken for dead. */
 static void renew_later(conv_t *c)
 {
-    loop_timer(&c->renew, SI_MIN(RENEW_MS, proc.conf->lease_ms / 3), renew);
+    loop_timer(&c->renew, SI_MIN(owner_here(c->leader) ? RENEW_HERE_MS : RENEW_MS, proc.conf->lease_ms / 3), renew);
 }
 
 int co_follow(conv_t *c, const char *leader)
@@ -122,11 +123,15 @@ static void renew(ltimer_t *t)
     conv_t *c = container_of(t, conv_t, renew);
 
     renew_later(c);
+    if (owner_died(c)) {
+        drop(c, "its owner died");
+        return;
+    }
     if (!redis_ready()) {
         degrade(c);
         return;
     }
-    if (c->degraded || clock_ms() - c->heard > proc.conf->lease_ms || owner_died(c)) {
+    if (c->degraded || clock_ms() - c->heard > proc.conf->lease_ms) {
         drop(c, c->degraded ? "Redis is back" : "its owner is silent");
         return;
     }
