@@ -197,7 +197,9 @@ static bool frame_line(storm_t *s, reader_t *r)
     switch (r->part) {
     case HEAD:
         if (strncmp(r->line, "HTTP/1.1 ", 9) == 0 && strncmp(r->line + 9, "200", 3) != 0) {
-            fprintf(stderr, "storm: answered %s\n", r->line);
+            if (s->refused == 0) {
+                fprintf(stderr, "storm: answered %s\n", r->line);
+            }
             reader_close(s, r, &s->refused);
             return false;
         }

@@ -18,6 +18,7 @@
 #define SIZE     2          /* connections */
 #define MANY     300
 #define FLOOD    2000
+#define WAITING  1024       /* batches without a connection */
 
 static uint64_t soon(void) { return clock_ms() + LONG_MS; }
 
@@ -269,13 +270,13 @@ static void co_test_many(void)
     is_int(co_wait(&many.all, "test:all", soon()), 0, "300 batches at once, some of which fail");
     is_int((long long) many.right, MANY, "each gets its own result");
 
-    /* 256 on each connection and 1,024 waiting. */
+    /* 256 on each connection, the others wait. */
     many_start(FLOOD);
     for (size_t i = 0; i < FLOOD; i++) {
         co_spawn("flood", co_one, (void *) (uintptr_t) i);
     }
     is_int(co_wait(&many.all, "test:all", soon()), 0, "2,000 batches at once");
-    is_int((long long) many.refused, FLOOD - 1024 - 256 * SIZE, "those above the caps are refused");
+    is_int((long long) many.refused, FLOOD - WAITING - 256 * SIZE, "those above the caps are refused");
     is_int((long long) (many.right + many.refused), FLOOD, "the others are right");
     is_int((long long) many.other, 0, "no other error");
 }
@@ -424,7 +425,7 @@ int main(void)
     logger_open(NULL, LOG_DEBUG);
     loop_init();
     co_init();
-    pg_init(url, SIZE);
+    pg_init(url, SIZE, WAITING);
 
     arena_t *a = arena_new(4096);
     co_spawn("test", co_main, a);

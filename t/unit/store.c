@@ -301,7 +301,7 @@ int main(void)
                            make_key(a, "acme", "ann") };
     loop_init();
     co_init();
-    pg_init(worker_db, 4);
+    pg_init(worker_db, 4, 1024);
     co_spawn("test", co_main, keys);
     loop_run();
     co_exit();

@@ -96,7 +96,8 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     co_init();
     signals_init(on_drain, leave, reopen);
     http_init();
-    pg_init(conf->database_url, conf->database_pool);
+    /* Readers that all come back at once must wait, for a 503 ends a browser's EventSource: no call is refused here. */
+    pg_init(conf->database_url, conf->database_pool, conf->calls_max + conf->turns_max);
     if (redis_init(conf->redis_url)) {
         si_die("redis.url is not a Redis address");
     }

@@ -303,7 +303,7 @@ int co_pg(pg_batch_t *b, const char *where, uint64_t deadline)
         b->state = BATCH_DONE;
         return 0;
     }
-    if (pool == NULL || pool->nwaiting == PG_WAITING_MAX) {
+    if (pool == NULL || pool->nwaiting >= pool->waiting_max) {
         return SI_EUNAVAIL;
     }
     b->state = BATCH_WAITING;
@@ -332,13 +332,14 @@ size_t pg_ready(void)
     return n;
 }
 
-void pg_init(const char *conninfo, size_t size)
+void pg_init(const char *conninfo, size_t size, size_t waiting_max)
 {
     struct pg_pool *pool = si_calloc(sizeof(*pool) + size * sizeof(pg_conn_t));
 
     list_init(&pool->waiting);
     pool->conninfo = si_strdup(conninfo);
     pool->size = size;
+    pool->waiting_max = waiting_max;
     proc.pg = pool;
     for (size_t i = 0; i < size; i++) {
         pg_conn_init(&pool->conns[i], pool, (int) i);

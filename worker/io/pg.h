@@ -19,9 +19,9 @@ typedef struct pg_batch pg_batch_t;
 /*
  * Connects in the background, `size` connections to a libpq connection string, reconnecting with
  * back-off (100 ms to 5 s, jitter). Sets proc.pg. Host names are resolved synchronously by libpq:
- * use an address or a socket folder.
+ * use an address or a socket folder. At most waiting_max batches wait for a connection, further ones are SI_EUNAVAIL.
  */
-void pg_init(const char *conninfo, size_t size);
+void pg_init(const char *conninfo, size_t size, size_t waiting_max);
 void pg_exit(void);
 /* Number of connections that can be used now. */
 size_t pg_ready(void);
@@ -39,7 +39,7 @@ pg_batch_t *pg_batch(arena_t *a, const char *tenant, const char *user);
 int  pg_add(pg_batch_t *b, const char *sql, int n, ...);
 /*
  * Runs it, once. 0, or
- *   SI_EUNAVAIL    no connection within the deadline, 1,024 batches wait already, or the connection broke: then it
+ *   SI_EUNAVAIL    no connection within the deadline, too many batches wait already, or the connection broke: then it
  *                  may or may not have been done; also classes 08, 53, 57P and 25006
  *   SI_EEXIST      23505
  *   SI_ECONFLICT   40001, 40P01, 55P03, P0409 (raised by our own functions)

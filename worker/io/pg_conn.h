@@ -8,7 +8,6 @@
 #include "run/loop.h"
 
 #define PG_QUEUE_MAX     256            /* batches under way on one connection */
-#define PG_WAITING_MAX   1024           /* batches that wait for a connection */
 #define PG_RESULT_BYTES  (8u << 20)     /* results of one batch */
 #define PG_NAME_MAX      64             /* NAMEDATALEN */
 
@@ -67,7 +66,7 @@ typedef struct pg_conn {
 struct pg_pool {
     char      *conninfo;
     list_t     waiting;
-    size_t     nwaiting;
+    size_t     nwaiting, waiting_max;
     size_t     size;
     pg_conn_t  conns[];
 };

@@ -1,8 +1,8 @@
 package SI::Storm;
 
-# Many idle readers of one conversation on one nginx process that is reloaded: all come back, while turns go on elsewhere.
+# Many idle readers of one conversation on one nginx process that is reloaded, or killed: all come back, while turns go on elsewhere.
 #
-#   my $storm = SI::Storm->new(readers => 500, drain => 10);
+#   my $storm = SI::Storm->new(readers => 500, drain => 10);        # kill => 1: the process is killed, not reloaded
 #   $storm->run;                        # dies when something takes too long
 #   $storm->wrong;                      # what was lost, doubled or refused, as lines
 #   $storm->{status}, $storm->{quiet}, $storm->{busy}       # see t/bench/storm.c, and figures()
@@ -20,14 +20,13 @@ use SI::Test::Api;
 
 my $CONNECTIONS = 19_900;       # of nginx: open files are 20,000 where nobody can raise them
 my $QUIET = 30;                 # turns that show what is usual
-my $JITTER = 2.5;               # s: the longest `retry:` of a drain
 
 sub new {
     my ($class, %o) = @_;
     my $self = bless { %o, waits => [] }, $class;
     $self->{model} = SI::Model->start;
     $self->{si} = SI::Test->start(workers => 2, nginx_workers => 1, model => $self->{model},
-        nginx => "worker_connections $CONNECTIONS;si_stream_drain $o{drain}s");
+        config => $o{config}, nginx => "worker_connections $CONNECTIONS;si_stream_drain $o{drain}s");
     $self->build;
     return $self;
 }
@@ -69,12 +68,16 @@ sub until_done {
     poll_until { $self->look->{done_min} >= $n } 120, "turn $n at every reader";
 }
 
-sub DESTROY {
+# The readers go; before nginx does, or they would come back.
+sub close {
     my $self = shift;
     local ($?, $@);
-    close $self->{to} if $self->{to};
-    waitpid $self->{pid}, 0 if $self->{pid};
+    local $SIG{PIPE} = 'IGNORE';
+    syswrite delete $self->{to}, "end\n" if $self->{to};       # closing is not enough: processes begun later have the pipe open too
+    waitpid delete $self->{pid}, 0 if $self->{pid};
 }
+
+sub DESTROY { $_[0]->close }
 
 # --- turns ---
 
@@ -99,7 +102,8 @@ sub run {
     $self->until_done(1);
     my @quiet = map { $self->turn_takes } 1 .. $QUIET;
     my $begin = now_ms();
-    my @old = $si->reload_nginx;
+    my @old = $self->{kill} ? $si->nginx_pids : $si->reload_nginx;
+    $si->kill9($old[0]) if $self->{kill};
     my ($end, @busy) = $begin + 1000 * ($self->{drain} + 120);
     my $seen = $begin;
     $self->{stall} = 0;
@@ -114,6 +118,7 @@ sub run {
     $self->told while $self->{told} < 3;
     $self->until_done(3);
     $self->{gauge} = $si->status->{edge}{readers};
+    $self->close;
     @$self{qw(quiet busy)} = ([sort { $a <=> $b } @quiet], [sort { $a <=> $b } @busy]);
 }
 
@@ -133,11 +138,11 @@ sub wrong {
     my $self = shift;
     my ($s, $n) = @$self{qw(status readers)};
     return (
-        (map { $s->{$_} ? "$s->{$_} $_" : () } qw(cut refused blind wrong)),
-        $s->{asked} == $n && $s->{back} == $n ? () : "asked $s->{asked}, back $s->{back} of $n",
+        (map { $s->{$_} ? "$s->{$_} $_" : () } qw(refused blind wrong), $self->{kill} ? 'asked' : 'cut'),
+        $s->{ $self->{kill} ? 'cut' : 'asked' } == $n && $s->{back} == $n ? () : "asked $s->{asked}, cut $s->{cut}, back $s->{back} of $n",
         $s->{done_min} == 3 && $s->{done_max} == 3 ? () : "turns read: $s->{done_min} to $s->{done_max} of 3",
         $self->{gauge} == $n ? () : "nginx counts $self->{gauge} readers",
-        $s->{rate_max} <= $self->rate_bound ? () : "$s->{rate_max} connections in one second, bound " . $self->rate_bound,
+        $self->{kill} || $s->{rate_max} <= $self->rate_bound ? () : "$s->{rate_max} connections in one second, bound " . $self->rate_bound,
     );
 }
 
@@ -148,11 +153,12 @@ sub figures {
     my $self = shift;
     my ($s, $quiet, $busy) = @$self{qw(status quiet busy)};
     return (
-        sprintf('%d of %d idle readers of one nginx process came back by their last id after a reload, in %.1f s (si_stream_drain %d s)',
-            $s->{back}, $self->{readers}, $self->{took}, $self->{drain}),
+        sprintf('%d of %d idle readers of one nginx process came back by their last id after %s, in %.1f s',
+            $s->{back}, $self->{readers}, $self->{kill} ? 'its kill -9' : "a reload with si_stream_drain $self->{drain}s", $self->{took}),
         "lost, doubled or out of order: $s->{wrong}; cut: $s->{cut}; refused: $s->{refused}",
-        sprintf('connections a second: mean %.0f, most %d (bound %d)', $self->{readers} / $self->{drain}, $s->{rate_max}, $self->rate_bound),
-        sprintf('longest time of a reader without a stream: %.1f s, of which the jitter of retry: is up to %.1f s', $s->{away_max_ms} / 1000, $JITTER),
+        $self->{kill} ? "connections in the busiest second: $s->{rate_max}"
+            : sprintf('connections a second: mean %.0f, most %d (bound %d)', $self->{readers} / $self->{drain}, $s->{rate_max}, $self->rate_bound),
+        sprintf('longest time of a reader without a stream: %.1f s, its retry: included', $s->{away_max_ms} / 1000),
         sprintf('turn.accepted after, ms: before the storm p50 %s, p99 %s, most %s; during it p50 %s, p99 %s, most %s (%d turns)',
             (map { ms($quiet, $_) } 0.5, 0.99, 1), (map { ms($busy, $_) } 0.5, 0.99, 1), scalar @$busy));
 }
