@@ -117,7 +117,7 @@ ngx_si_log_create(ngx_si_ctx_t *ctx, const u_char *key, size_t len)
     ngx_si_mirror_t    *m;
     ngx_si_loc_conf_t  *slcf;
 
-    m = ngx_calloc(sizeof(ngx_si_mirror_t), ngx_cycle->log);
+    m = ngx_calloc(sizeof(ngx_si_mirror_t) + len, ngx_cycle->log);
     if (m == NULL) {
         return NULL;
     }

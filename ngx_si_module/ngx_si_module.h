@@ -343,7 +343,6 @@ struct ngx_si_mirror_s {
     ngx_int_t                 avoid;
 
     ngx_str_t                 tenant;   /* heap */
-    u_char                    key[SI_KEY_MAX];
     u_char                   *last_id;  /* heap; grows, a feed's ids are long */
     size_t                    key_len;
     uint8_t                   last_id_len;
@@ -356,6 +355,7 @@ struct ngx_si_mirror_s {
     unsigned                  hops:3;
     ngx_uint_t                holds;    /* callers that look at it */
     ngx_str_t                 instance; /* heap; where MOVED sends the resume */
+    u_char                    key[1];   /* key_len bytes */
 };
 
 /* a log of one turn is short and may end by itself; others are drained */
@@ -381,6 +381,8 @@ struct ngx_si_proc_s {
     ngx_si_row_t             *row;
     ngx_si_row_t              spare;    /* when the zone has no free row */
     ngx_msec_t                drain_end;
+    ngx_uint_t                freed;    /* readers since the last trim */
+    ngx_msec_t                trimmed;  /* when that was */
     unsigned                  exiting:1;
 };
 

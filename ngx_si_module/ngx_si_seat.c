@@ -10,7 +10,6 @@
 #include "ngx_si_module.h"
 
 
-#define NGX_SI_SEATS_MIN  4
 #define NGX_SI_SEAT_IOVS  16
 
 
@@ -60,7 +59,8 @@ ngx_si_seat_room(ngx_si_mirror_t *m)
         return NGX_OK;
     }
 
-    n = m->aseats ? m->aseats + m->aseats / 2 : NGX_SI_SEATS_MIN;
+    /* most logs have one reader */
+    n = m->aseats + m->aseats / 2 + 1;
 
     seats = realloc(m->seats, n * sizeof(ngx_si_seat_t));
     if (seats == NULL) {

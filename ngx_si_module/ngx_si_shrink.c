@@ -149,6 +149,7 @@ ngx_si_shrink(ngx_si_ctx_t *ctx)
     }
 
     ctx->shrunk = 1;
+    ctx->proc->freed++;
 
     if (ctx->head) {
         /* it was sent */

@@ -8,9 +8,15 @@
 
 #include "ngx_si_module.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 
 #define NGX_SI_TICK_MIN    5
 #define NGX_SI_TICK_MAX    250
+#define NGX_SI_TRIM_READS  256      /* readers that freed memory, */
+#define NGX_SI_TRIM_EVERY  2000     /* and the least time between two trims */
 #define NGX_SI_DRAIN_MORE  5000     /* for readers that lag at its end */
 
 
@@ -18,6 +24,7 @@ static void ngx_si_tick_handler(ngx_event_t *ev);
 static void ngx_si_tick_flush(ngx_event_t *ev);
 static void ngx_si_tick_arm(ngx_si_proc_t *proc);
 static void ngx_si_tick_expire(ngx_si_proc_t *proc);
+static void ngx_si_tick_trim(ngx_si_proc_t *proc);
 static void ngx_si_tick_walk(ngx_si_proc_t *proc, ngx_queue_t *bucket);
 static void ngx_si_tick_visit(ngx_si_ctx_t *ctx);
 static ngx_uint_t ngx_si_tick_stalled(ngx_si_ctx_t *ctx,
@@ -94,6 +101,7 @@ ngx_si_tick_remove(ngx_si_ctx_t *ctx)
 {
     ngx_queue_remove(&ctx->bucket);
     ctx->proc->requests--;
+    ctx->proc->freed += ctx->stream;
     ngx_si_count(ctx->proc, NGX_SI_CALLS, -1);
 
     ctx->proc->tick.cancelable = ctx->proc->requests == 0;
@@ -164,9 +172,36 @@ ngx_si_tick_handler(ngx_event_t *ev)
                          &proc->buckets[proc->visit++ % NGX_SI_BUCKETS]);
     }
 
-    if (proc->requests && !ev->timer_set) {
+    ngx_si_tick_trim(proc);
+
+    if ((proc->requests || proc->freed >= NGX_SI_TRIM_READS)
+        && !ev->timer_set)
+    {
         ngx_si_tick_arm(proc);
     }
+}
+
+
+/*
+ * What many readers freed, when they left or became idle, goes back to the
+ * system: malloc() by itself gives back no more than the end of its heap.
+ */
+
+static void
+ngx_si_tick_trim(ngx_si_proc_t *proc)
+{
+    if (proc->freed < NGX_SI_TRIM_READS
+        || ngx_current_msec - proc->trimmed < NGX_SI_TRIM_EVERY)
+    {
+        return;
+    }
+
+    proc->freed = 0;
+    proc->trimmed = ngx_current_msec;
+
+#if defined(__GLIBC__)
+    (void) malloc_trim(0);
+#endif
 }
 
 

@@ -6,7 +6,9 @@
 # for a loopback socket is in it, for all three alike. Memory is the PSS of nginx's processes, not the kernel's sockets.
 
 ROUNDS=3
-WARM=50         # readers of the warm-up, before memory is first weighed
+# Readers of the warm-up, before memory is first weighed. So many of Si's that it gives back what they left; what nchan keeps
+# of its own would make its next readers look lighter.
+declare -A warm=([si]=300 [nchan]=50)
 
 declare -A to from client
 # Events of a round without a stamp: turn.accepted, turn.started, turn.completed.
@@ -53,14 +55,14 @@ field() { sed -n "s/.*\"$1\":\\([-0-9.]*\\).*/\\1/p" <<<"$2"; }
 # CPU time of a process in ns: the scheduler's own sum, of which utime + stime are the rounded parts.
 cpu_ns() { awk '{ print $1 }' "/proc/$1/task/$1/schedstat"; }
 
-# PSS of processes once it stands still, KiB.
+# PSS of processes once it has stood still for 3 s, KiB.
 pss_still() {
-    local last='' now i
-    for ((i = 0; i < 50; i++)); do
+    local last='' now same=0 i
+    for ((i = 0; i < 60 && same < 10; i++)); do
         now=$(pss "$@")
-        [ "$now" != "$last" ] || break
+        if [ "$now" = "$last" ]; then same=$((same + 1)); else same=0; fi
         last=$now
-        sleep 0.1
+        sleep 0.3
     done
     printf '%s\n' "$now"
 }
@@ -90,12 +92,13 @@ api() { curl -sS --fail-with-body --max-time 90 -H "Authorization: Bearer $SI_KE
 
 si_conversation() { api /v1/conversations '{}' | sed -n 's/^{"id":"\([^"]*\)".*/\1/p'; }
 
+# si_start HEARTBEAT
 si_start() {
     local port
     port=$(free_port) mport=$(free_port)
     say 'starting Si with 1 worker and 1 nginx process'
     OPENAI_API_KEY=bench OPENAI_BASE_URL=http://127.0.0.1:$mport/v1 SI_MODEL=bench SI_CONFIG='' \
-        SI_NGINX_SET="worker_connections $connections;si_stream_heartbeat 60s" \
+        SI_NGINX_SET="worker_connections $connections;si_stream_heartbeat $1" \
         "$ROOT/scripts/up" --state "$work/state" --port "$port" --workers 1 --nginx-workers 1 --no-limits --detach >"$work/up.log" 2>&1 ||
         { tail -n 20 "$work/up.log" >&2; die 'scripts/up failed'; }
     # shellcheck source=/dev/null
@@ -112,7 +115,7 @@ si_prepare() {
     si_ready
     conversation=$(si_conversation)
     idle_fds=$(descriptors "$si_pid")
-    readers si "$si_port" $WARM "/v1/conversations/$conversation/events" "Authorization: Bearer $SI_KEY"
+    readers si "$si_port" "${warm[si]}" "/v1/conversations/$conversation/events" "Authorization: Bearer $SI_KEY"
     round si >"$work/warm"
     size=$(ask si size)
     hang_up si "$si_pid" "$idle_fds"
@@ -185,7 +188,7 @@ nchan_prepare() {
     local idle_fds
     nchan_start
     idle_fds=$(descriptors "$nchan_pid")
-    readers nchan "$nchan_port" $WARM '/sub?c=0' 'Accept: text/event-stream'
+    readers nchan "$nchan_port" "${warm[nchan]}" '/sub?c=0' 'Accept: text/event-stream'
     nchan_length=$size
     round nchan >"$work/warm"
     nchan_length=$((2 * size - $(ask nchan size)))
@@ -294,7 +297,7 @@ fanout_table() {
         }' "$work/rounds"
 }
 
-# Each reader on a channel of its own: memory only, and only so many, for each is a conversation to be made.
+# Each reader on a channel of its own: memory only. A message to each would be as many turns, which `bench turns` measures.
 fanout_own() {
     local n=$1 i si_idle nchan_idle
     say "$n readers on $n channels of their own"
@@ -313,13 +316,47 @@ fanout_own() {
     hang_up nchan "$nchan_pid" 10000000
     nchan_stop
     awk -v n="$n" -v a=$((si_idle - si_pss0)) -v b=$((nchan_idle - nchan_pss0)) 'BEGIN {
-        printf "PSS per idle reader with a channel each, %d readers: Si %.2f KiB, nchan %.2f KiB\n", n, a / n, b / n }'
+        printf "PSS per idle reader with a channel each, %d readers: Si %.2f KiB (bound 5: %s), nchan %.2f KiB\n\n", n, a / n,
+            a / n <= 5 ? "holds" : "MISSED", b / n }'
+}
+
+# fanout_flat READERS SECONDS: messages, then some heartbeats of 1 s, again and again; then what is left when all have gone.
+fanout_flat() {
+    local n=$1 seconds=$2 end first=0 now=0 most=0 rounds=0 left
+    "$ROOT/scripts/down" --state "$work/state" >/dev/null
+    si_start 1s
+    events=20 delay=50
+    model_start "$events" "$delay"
+    si_prepare
+    say "$n readers for $seconds s, with messages and heartbeats"
+    readers si "$si_port" "$n" "/v1/conversations/$conversation/events" "Authorization: Bearer $SI_KEY"
+    end=$((SECONDS + seconds))
+    while [ $SECONDS -lt $end ] || [ $rounds -lt 3 ]; do
+        round si >"$work/warm"
+        sleep 3     # of heartbeats
+        now=$(pss "$si_pid" "$SI_NGINX_PID")
+        rounds=$((rounds + 1))
+        # The first round brings the blocks of the log, which are used again and again.
+        [ $rounds -gt 1 ] || first=$now
+        [ "$now" -le "$most" ] || most=$now
+    done
+    hang_up si "$si_pid" "$idle_fds"
+    left=$(pss_still "$si_pid" "$SI_NGINX_PID")
+    awk -v n="$n" -v s="$seconds" -v r=$rounds -v z="$si_pss0" -v a="$first" -v b="$most" -v c="$now" -v l="$left" 'BEGIN {
+        printf "flat: %d readers, %d s, %d rounds of messages: %.2f KiB each at first, %.2f at most, %.2f at last (%s)\n", n, s, r,
+            (a - z) / n, (b - z) / n, (c - z) / n, b - a <= (a - z) * 0.02 ? "holds" : "GREW"
+        printf "memory when all had gone: %d KiB more than before they came, of %d KiB\n\n", l - z, c - z }'
 }
 
 bench_fanout() {
     local n connections mport si_port si_pid conversation size si_pss0 nchan_port nchan_pid nchan_master nchan_length nchan_pss0
-    local bare_pid bare_pss0 events delay idle_fds
-    [ $# -gt 0 ] || set -- 1000 5000
+    local bare_pid bare_pss0 events delay idle_fds flat=60
+    if [ "${1:-}" = --flat ]; then
+        [[ ${2:-} =~ ^[0-9]+$ ]] || die '--flat wants a number of seconds'
+        flat=$2
+        shift 2
+    fi
+    [ $# -gt 0 ] || set -- 1000 5000 15000
     connections=$(($(ulimit -Hn) > 65636 ? 65536 : $(ulimit -Hn) - 100))
     for n in "$@"; do
         [[ $n =~ ^[1-9][0-9]*$ ]] || die "a number of readers, not \"$n\""
@@ -328,9 +365,10 @@ bench_fanout() {
     [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || die 'nchan is missing: install libnginx-mod-nchan'
     ulimit -n "$(ulimit -Hn)"
     for n in model readers bare; do tool $n; done
-    si_start
+    si_start 60s
     for n in "$@"; do fanout_count "$n"; done
-    fanout_own 1000
+    for n in "$@"; do fanout_own "$n"; done
+    [ "$flat" = 0 ] || fanout_flat "$1" "$flat"
     cat <<'END'
 Latency counts from the publisher's clock: for Si from the model's token (its way through the worker and the link is in
 it), for nchan from before the POST, for the bare loop from before its first send.

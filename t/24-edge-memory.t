@@ -101,7 +101,7 @@ subtest 'weight' => sub {
     my $flat = sub {
         my ($what, $base) = @_;
         my $now = settled($edge, $w, $pid);
-        cmp_ok abs($now - $base), '<=', $base * 0.02, "$what: $now KiB, before $base KiB";
+        cmp_ok $now - $base, '<=', $base * 0.02, "$what: $now KiB, before $base KiB";
     };
     $flat->('after heartbeats', $idle);
     my $round = sub {
@@ -121,6 +121,9 @@ subtest 'weight' => sub {
     @c = open_readers($edge, $w, $READERS + 10);
     $flat->('with as many readers again', $first);
     close $_->{fh} for @c;
+    my $most = $before + ($idle - $before) / 4;
+    my $back = $sanitized || SI::Edge::wait_for(sub { memory($pid) < $most }, 'memory to come back');
+    ok $back, "memory comes back when they leave: less than $most KiB";
     $edge->stop;
 };
 
