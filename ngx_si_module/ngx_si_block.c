@@ -165,27 +165,15 @@ ngx_si_out_raw(ngx_si_ctx_t *ctx, u_char *p, size_t len)
 ngx_int_t
 ngx_si_out_flush(ngx_si_ctx_t *ctx)
 {
-    ngx_buf_t           *b;
-    ngx_chain_t          out;
     ngx_http_request_t  *r = ctx->request;
 
     if (!ctx->direct) {
         return ngx_http_send_special(r, NGX_HTTP_FLUSH);
     }
 
-    /* not one of ours: it may stay behind the header */
+    /* without a buf to flush, which the pool would keep */
 
-    b = ngx_calloc_buf(r->pool);
-    if (b == NULL) {
-        return NGX_ERROR;
-    }
-
-    b->flush = 1;
-
-    out.buf = b;
-    out.next = NULL;
-
-    return ngx_http_write_filter(r, &out);
+    return r->out ? ngx_http_write_filter(r, NULL) : NGX_OK;
 }
 
 

@@ -72,7 +72,10 @@ sub open_readers {
     my @all;
     while (@all < $count) {
         my @c = map { raw_reader($edge) } 1 .. ($count - @all > 50 ? 50 : $count - @all);
-        $w->call->stream(user => 'user_0123456789')->data("retry: 1000\n\n")->attach(7, 'c:7', 1 + @all) for @c;
+        # header and bytes one by one: the worst case, as nginx must be told to send the header
+        my @calls = map { $w->call->stream(user => 'user_0123456789') } @c;
+        read_to($_, "\r\n\r\n") for @c;
+        $_->data("retry: 1000\n\n")->attach(7, 'c:7', 1 + @all) for @calls;
         read_to($_, "retry: 1000\n\n") for @c;
         push @all, @c;
     }
