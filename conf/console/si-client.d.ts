@@ -164,6 +164,8 @@ export class SseParser {
         onEvent: (event: SseEvent) => void;
         onRetry?: (milliseconds: number) => void;
         onComment?: (text: string) => void;
+        /** An id that came without an event. */
+        onId?: (id: string) => void;
         lastEventId?: string;
     });
     readonly lastEventId: string;
@@ -204,7 +206,7 @@ interface StreamOptions {
     onState?: (state: StreamState, error: SiError | null) => void;
 }
 
-interface Stream extends AsyncIterable<TurnEvent> {
+interface Stream<E = TurnEvent> extends AsyncIterable<E> {
     readonly state: StreamState;
     /** Give it to a later call to go on from here. */
     readonly lastEventId: string;
@@ -212,12 +214,18 @@ interface Stream extends AsyncIterable<TurnEvent> {
     reconnect(): void;
     /** Stops reading. Cancels nothing. */
     close(): void;
-    [Symbol.asyncIterator](): AsyncGenerator<TurnEvent, void, void>;
+    [Symbol.asyncIterator](): AsyncGenerator<E, void, void>;
 }
 
 /** Every event of a conversation, for one loop. Leaving the loop closes it. */
 export interface EventStream extends Stream {}
 export const EventStream: { readonly prototype: EventStream };
+
+/** An event with the conversation it belongs to; `id` is its id there. */
+export type FeedEvent = TurnEvent & { conversation?: string };
+/** Every event of all conversations, for one loop. lastEventId belongs to this stream alone. */
+export interface FeedStream extends Stream<FeedEvent> {}
+export const FeedStream: { readonly prototype: FeedStream };
 
 /** One turn. Any number of loops read it from its first event; leaving one stops nothing. */
 export interface TurnStream extends Stream {
@@ -257,6 +265,8 @@ export class SiClient {
         idleTimeout?: number;
     });
 
+    /** All conversations of the caller on one connection. From now (and running turns from their beginning), `start`, or `lastEventId`. */
+    events(options?: { lastEventId?: string; from?: 'start' | 'now' } & StreamOptions): FeedStream;
     readonly conversations: {
         create(options?: { title?: string; idempotencyKey?: string } & Signal): Promise<Conversation>;
         list(options?: PageOptions): Promise<Page<Conversation>>;

@@ -36,7 +36,7 @@ export class SiError extends Error {
 
 /*
  * Parses text/event-stream as the HTML standard says, fed with bytes at any split. onEvent gets
- * {event, data, lastEventId, id}: `id` is the id this event itself carried, or undefined.
+ * {event, data, lastEventId, id}: `id` is the id this event itself carried, or undefined. onId gets an id that came alone.
  */
 export class SseParser {
     #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
@@ -45,8 +45,8 @@ export class SseParser {
     #data = []; #size = 0; #event = ''; #id; #ownId;
     #on;
 
-    constructor({ onEvent, onRetry, onComment, lastEventId = '' }) {
-        this.#on = { onEvent, onRetry, onComment };
+    constructor({ onEvent, onRetry, onComment, onId, lastEventId = '' }) {
+        this.#on = { onEvent, onRetry, onComment, onId };
         this.#id = lastEventId;
         this.lastEventId = lastEventId;
     }
@@ -99,7 +99,7 @@ export class SseParser {
         this.#size = 0;
         this.#event = '';
         this.#ownId = undefined;
-        if (data.length === 0) return;
+        if (data.length === 0) return void (id !== undefined && this.#on.onId?.(id));
         this.#on.onEvent({ event, data: data.join('\n'), lastEventId: this.lastEventId, id });
     }
 }
@@ -146,6 +146,16 @@ class Cursor {
             if (!over && (oldest === undefined || turn < oldest[0])) oldest = [turn, event];
         }
         return oldest ? `${oldest[0]}.${oldest[1]}` : this.#last;
+    }
+}
+
+/* Where a reader of everything stands: those ids name all turns that are not over, and are the server's alone to read. */
+class FeedCursor {
+    constructor(lastEventId = '') { this.id = lastEventId; }
+
+    take(id) {
+        this.id = id;
+        return true;
     }
 }
 
@@ -260,7 +270,7 @@ async function problem(response) {
 }
 
 /* One connection of a stream: calls onEvent until the body ends. False: 204, there is nothing (more). */
-async function connect(client, request, { signal, lastEventId, room, onOpen, onEvent, onRetry }) {
+async function connect(client, request, { signal, lastEventId, room, onOpen, onEvent, onRetry, onId }) {
     const { controller, unlink } = linked(signal);
     let heard = Date.now();
     const watch = setInterval(() => {
@@ -276,7 +286,7 @@ async function connect(client, request, { signal, lastEventId, room, onOpen, onE
         if (!response.ok) throw await problem(response);
         const type = (response.headers.get('content-type') ?? '').split(';')[0].trim().toLowerCase();
         if (type !== 'text/event-stream') throw new SiError('protocol', `expected an event stream, got ${type || 'no type'}`);
-        const parser = new SseParser({ onEvent, onRetry, lastEventId });
+        const parser = new SseParser({ onEvent, onRetry, onId, lastEventId });
         const reader = response.body.getReader();
         onOpen();
         for (;;) {
@@ -305,7 +315,7 @@ function typed({ event, data, id }) {
     } catch (cause) {
         throw new SiError('protocol', `event ${event} is not JSON`, { cause });
     }
-    return { ...e, type: e.type ?? event, id: id ?? null };
+    return { ...e, type: e.type ?? event, id: e.id ?? id ?? null };
 }
 
 /*
@@ -324,11 +334,12 @@ async function follow(client, plan, { cursor, signal, wake }) {
                 signal, lastEventId: cursor.id, room: plan.room,
                 onOpen: () => plan.state('open'),
                 onRetry: (ms) => { retry = Math.min(ms, RETRY_MAX_MS); },
+                onId: (id) => { if (cursor instanceof FeedCursor) cursor.take(id); },
                 onEvent: (raw) => {
                     failures = 0;
                     if (over) return;
                     const e = typed(raw);
-                    if (e.id === null || cursor.take(e.id, FINAL.has(e.type))) over = plan.event(e);
+                    if (raw.id === undefined || cursor.take(raw.id, FINAL.has(e.type))) over = plan.event(e);
                 },
             });
             if (!more) return;
@@ -353,9 +364,9 @@ class Stream {
     #waiters = []; #wake = { now: noop };
     #keep; #link; #cursor; #onState;
 
-    constructor({ signal, lastEventId, keep, onState = noop }) {
+    constructor({ signal, cursor, keep, onState = noop }) {
         this.#link = linked(signal);
-        this.#cursor = new Cursor(lastEventId);
+        this.#cursor = cursor;
         this.#keep = keep;
         this.#onState = onState;
         this.#link.controller.signal.addEventListener('abort', () => this.#notify());
@@ -425,7 +436,7 @@ class Stream {
 /* Every event of a conversation, for one `for await`. Ends by close(), by leaving the loop, or with a fatal error. */
 export class EventStream extends Stream {
     constructor(client, conversation, { lastEventId, from, signal, onState } = {}) {
-        super({ signal, lastEventId, keep: false, onState });
+        super({ signal, cursor: new Cursor(lastEventId), keep: false, onState });
         const path = conversationPath(conversation, '/events');
         let after = -1;             // the last turn before this stream, when it begins now
         let again = false;          // connected before, and nothing came
@@ -446,6 +457,21 @@ export class EventStream extends Stream {
 }
 
 /*
+ * Every event of all conversations of this user, on one connection. `conversation` and `id` of an event are those of its own
+ * stream; lastEventId belongs to this one.
+ */
+export class FeedStream extends Stream {
+    constructor(client, { lastEventId, from, signal, onState } = {}) {
+        super({ signal, cursor: new FeedCursor(lastEventId), keep: false, onState });
+        this._run(client, {
+            request: () => ({ method: 'GET', path: '/v1/events', query: this.lastEventId ? {} : { from } }),
+            event: (e) => this._push(e),
+            retries: () => Infinity,
+        }).catch(noop);
+    }
+}
+
+/*
  * One turn. Any number of `for await` loops read it from its first event; leaving one stops nothing. `turn` is what
  * the events so far add up to. `text` is the whole answer (of a cancelled turn what was said until then); it rejects
  * when the turn failed. `done` is the finished TurnView, also of a failed turn.
@@ -454,7 +480,7 @@ export class TurnStream extends Stream {
     turn = new TurnView();
 
     constructor(client, { request, turnId, lastEventId, signal, onState }) {
-        super({ signal, lastEventId, keep: true, onState });
+        super({ signal, cursor: new Cursor(lastEventId), keep: true, onState });
         this._client = client;
         let accept;
         this.accepted = new Promise((resolve, reject) => { accept = { resolve, reject }; });
@@ -567,6 +593,11 @@ export class SiClient {
         this.conversations = new Conversations(this);
         this.turns = new Turns(this);
         this.messages = new Messages(this);
+    }
+
+    /* Everything that happens in the caller's conversations. */
+    events(options) {
+        return new FeedStream(this, options);
     }
 
     async _fetch({ method, path, query = {}, body, headers }, more, signal) {

@@ -179,6 +179,16 @@ const tests = {
             await s.stop();
         }
     },
+    async 'everything on one stream: its ids are the server\'s to read, also one that came alone'() {
+        const feed = (id, own, text) => `id: ${id}\nevent: delta\ndata: ${JSON.stringify({ type: 'delta', turn: TURN, conversation: CONV, id: own, text })}\n\n`;
+        const s = await serve(cut('id: 41-0.3\n\n'), cut(feed('41-0.4', '1.4', 'a'), feed('42-0.1-1.4', '9.1', 'b')), sse(feed('42-0.1-1.5', '1.5', 'c')));
+        const stream = new SiClient({ baseUrl: s.url }).events();
+        const got = await take(stream, 3);
+        is(got.map((e) => [e.id, e.conversation, e.text]), [['1.4', CONV, 'a'], ['9.1', CONV, 'b'], ['1.5', CONV, 'c']], 'each event once, by its own id');
+        is(s.seen.map((r) => `${r.url} ${r.lastEventId ?? '-'}`), ['/v1/events -', '/v1/events 41-0.3', '/v1/events 42-0.1-1.4'], 'and it goes on where it was');
+        is(stream.lastEventId, '42-0.1-1.5', 'lastEventId is the stream\'s');
+        return s.stop();
+    },
     async 'a silent stream reconnects'() {
         const s = await serve(sse(accepted('1.1')), sse(delta('1.2', 'a')));
         const si = new SiClient({ baseUrl: s.url, idleTimeout: 100 });

@@ -237,13 +237,17 @@ static void co_test_cancel(arena_t *a)
 
 static struct {
     char   last[64];
-    size_t n;
+    size_t n, begun;
 } seen[3];
 
 static void on_message(str_t channel, str_t message, void *arg)
 {
     size_t i = (size_t) (uintptr_t) arg;
 
+    if (!message.p) {
+        seen[i].begun++;
+        return;
+    }
     snprintf(seen[i].last, sizeof(seen[i].last), "%.*s:%.*s", STR_ARG(channel), STR_ARG(message));
     seen[i].n++;
 }
@@ -270,6 +274,18 @@ static void co_test_subscribe(void)
     is_int((long long) seen[2].n, 0, "not one of another");
     ok(co_reaches("late", "x y", 2), "a subscription made afterwards");
     is_str(seen[2].last, "late:x y", "channel and message");
+    ok(seen[0].begun > 0 && seen[1].begun > 0 && seen[2].begun > 0, "each was told that it began");
+    redis_unsubscribe("early", on_message, (void *) (uintptr_t) 1);
+    redis_unsubscribe("early", on_message, (void *) (uintptr_t) 2);
+    ok(co_reaches("early", "2", 0), "one of two subscriptions is taken back: the other stays");
+    is_str(seen[1].last, "early:1", "and it alone gets what comes");
+    redis_unsubscribe("late", on_message, (void *) (uintptr_t) 2);
+    redis_subscribe("late", on_message, (void *) (uintptr_t) 1);
+    ok(co_reaches("late", "z", 1), "a channel that is left and taken again at once");
+    is_str(seen[2].last, "late:x y", "has forgotten its first subscriber");
+    redis_unsubscribe("late", on_message, (void *) (uintptr_t) 1);
+    redis_subscribe("late", on_message, (void *) (uintptr_t) 2);
+    redis_subscribe("early", on_message, (void *) (uintptr_t) 1);
     is_int(redis_send(ARGS(STR("NOSUCH"))), 0, "an error of a command that is forgotten is logged only");
 }
 

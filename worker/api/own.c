@@ -3,6 +3,7 @@
 #include "api/problem.h"
 #include "conf/conf.h"
 #include "base/proc.h"
+#include "link/frame.h"
 
 conv_t *co_own(request_t *r, const char *conversation)
 {
@@ -26,21 +27,72 @@ conv_t *co_own(request_t *r, const char *conversation)
     return NULL;
 }
 
-int co_last_event_id(request_t *r, event_pos_t *pos)
+int co_last_id(request_t *r, str_t *id)
 {
-    char  text[64];
-    str_t id = call_header(r->call, "last-event-id");
-    int   rc = 0;
+    char text[SI_ID_MAX + 1];
+    int  rc;
 
-    if (id.n == 0) {
-        rc = query_arg(r->call->query, "last_event_id", text, sizeof(text));
-        id = rc > 0 ? str_of(text) : STR_NULL;
+    *id = call_header(r->call, "last-event-id");
+    if (id->n > 0) {
+        return 1;
     }
-    if (rc == SI_EINVAL || (id.n && event_pos_parse(id, pos))) {
-        co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "is not an id that this stream gave out");
+    rc = query_arg(r->call->query, "last_event_id", text, sizeof(text));
+    if (rc == SI_EINVAL) {
+        co_bad_id(r);
         return -1;
     }
-    return id.n > 0;
+    *id = rc > 0 ? str_of(arena_strdup(r->call->arena, text)) : STR_NULL;
+    return id->n > 0;
+}
+
+void co_bad_id(request_t *r)
+{
+    co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "is not an id that this stream gave out");
+}
+
+void co_future_id(request_t *r)
+{
+    co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
+}
+
+int co_last_event_id(request_t *r, event_pos_t *pos)
+{
+    str_t id;
+    int   rc = co_last_id(r, &id);
+
+    if (rc > 0 && event_pos_parse(id, pos)) {
+        co_bad_id(r);
+        return -1;
+    }
+    return rc;
+}
+
+int co_from(request_t *r, bool *start, bool *now)
+{
+    char from[16] = "";
+
+    *start = *now = false;
+    if (query_arg(r->call->query, "from", from, sizeof(from)) != SI_EINVAL) {
+        *start = strcmp(from, "start") == 0;
+        *now = strcmp(from, "now") == 0;
+        if (*start || *now || !from[0]) {
+            return 0;
+        }
+    }
+    co_problem(r->call, 422, "invalid_field", "from", "must be start or now");
+    return -1;
+}
+
+bool co_head_only(request_t *r)
+{
+    call_head_t head = { .status = 200, .length = -1, .stream = true, .type = "text/event-stream" };
+
+    if (!str_is(r->call->method, "HEAD")) {
+        return false;
+    }
+    call_head(r->call, &head);
+    call_end(r->call);
+    return true;
 }
 
 void co_put_turn(request_t *r, int status, const turn_row_t *row, bool location)

@@ -11,8 +11,17 @@ conv_t *co_own(request_t *r, const char *conversation);
 conv_t *co_stream_open(request_t *r, event_pos_t *pos);    /* streams.c */
 /* 0 when the stream has come to this place, or -1: answered. */
 int     co_stream_known(request_t *r, conv_t *c, event_pos_t pos);
-/* Last-Event-ID or ?last_event_id=: 1 with *pos, 0 when absent or empty, -1: answered with 400. */
+/* Last-Event-ID or ?last_event_id=: 1 with *id, 0 when absent or empty, -1: answered with 400. */
+int     co_last_id(request_t *r, str_t *id);
+/* The same as a position in a conversation. */
 int     co_last_event_id(request_t *r, event_pos_t *pos);
+/* Answers with 400: an id that is none of this stream; one that it has not given out yet. */
+void    co_bad_id(request_t *r);
+void    co_future_id(request_t *r);
+/* ?from=: 0 with which of the two it is, or neither; -1: answered with 422. */
+int     co_from(request_t *r, bool *start, bool *now);
+/* HEAD of a stream: what GET would say, and no more. True: answered. */
+bool    co_head_only(request_t *r);
 /* Answers with a turn object; `location` adds that header. */
 void    co_put_turn(request_t *r, int status, const turn_row_t *row, bool location);
 

@@ -20,6 +20,7 @@ const route_t routes[] = {
     { "GET",  "/v1/turns/{id}/events", co_turn_events, false },
     { "POST", "/v1/turns/{id}/cancel", co_turn_cancel, false },
     { "GET",  "/v1/socket", co_socket, false },
+    { "GET",  "/v1/events", co_user_events, false },
     { "GET",  "/readyz", co_readyz, true },
     { "GET",  "/status", co_status, true },
     { "GET",  "/openapi.json", co_openapi, true },
@@ -119,15 +120,15 @@ static void co_dispatch(call_t *call, const identity_t *who)
 
 static void log_call(const call_t *call)
 {
-    char status[16], us[24];
+    char key[64], status[16], us[24];
 
     if (!log_enabled(LOG_DEBUG)) {
         return;
     }
-    status[0] = us[0] = '\0';
+    snprintf(key, sizeof(key), "%.*s", STR_ARG(call->key));
     snprintf(status, sizeof(status), "%d", call->status);
     snprintf(us, sizeof(us), "%llu", (unsigned long long) (clock_us() - call->started));
-    log_line(LOG_DEBUG, "call", "request", call->key.n ? call->key.p : NULL, "status", status, "us", us, NULL);
+    log_line(LOG_DEBUG, "call", "request", call->key.n ? key : NULL, "status", status, "us", us, NULL);
 }
 
 void co_route(call_t *call)

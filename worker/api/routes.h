@@ -39,6 +39,8 @@ void co_conversation_events(request_t *r);      /* streams.c */
 void co_turn_events(request_t *r);
 void co_stream_resume(call_t *call);
 void co_socket(request_t *r);                   /* socket.c */
+void co_user_events(request_t *r);              /* feeds.c */
+void co_feed_resume(call_t *call);
 void co_readyz(request_t *r);                   /* ops.c */
 void co_status(request_t *r);
 void co_openapi(request_t *r);

@@ -17,6 +17,7 @@
 #include "run/master.h"
 #include "turn/bus.h"
 #include "turn/conv.h"
+#include "turn/feed.h"
 #include "turn/journal.h"
 #include "turn/lease.h"
 
@@ -55,6 +56,7 @@ static void drain_look(ltimer_t *t)
         leave();
         return;
     }
+    feeds_drain();
     convs_drain();
     loop_timer(t, DRAIN_LOOK_MS, drain_look);
 }
@@ -103,6 +105,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     }
     convs_init();
     bus_init();
+    feeds_init();
     journal_init();
     sockets_init();
     if (links_init(conf->sockets, conf->calls_max, co_route)) {

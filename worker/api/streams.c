@@ -7,19 +7,6 @@
 #include "base/util.h"
 #include "turn/reader.h"
 
-/* HEAD of a stream: what GET would say, and no more. True: answered. */
-static bool head_only(request_t *r)
-{
-    call_head_t head = { .status = 200, .length = -1, .stream = true, .type = "text/event-stream" };
-
-    if (!str_is(r->call->method, "HEAD")) {
-        return false;
-    }
-    call_head(r->call, &head);
-    call_end(r->call);
-    return true;
-}
-
 /* Without a position: a running turn from its beginning, then what comes. */
 static event_pos_t present(conv_t *c, bool running_too)
 {
@@ -35,7 +22,7 @@ static int co_known(request_t *r, conv_t *c, const turn_t *t, event_pos_t pos)
     int rc = co_reader_known(c, t, pos);
 
     if (rc == SI_EINVAL) {
-        co_problem(r->call, 400, "invalid_event_id", "Last-Event-ID", "this stream has not come so far");
+        co_future_id(r);
     } else if (rc) {
         co_problem_rc(r->call, rc);
     }
@@ -50,7 +37,7 @@ int co_stream_known(request_t *r, conv_t *c, event_pos_t pos)
 /* Where to begin, from Last-Event-ID and ?from=. 0 or -1: answered. */
 static int co_begin_at(request_t *r, conv_t *c, event_pos_t *pos)
 {
-    char from[16] = "";
+    bool start, now;
     int  given = co_last_event_id(r, pos);
 
     if (given < 0) {
@@ -59,13 +46,10 @@ static int co_begin_at(request_t *r, conv_t *c, event_pos_t *pos)
     if (given) {
         return co_known(r, c, NULL, *pos);
     }
-    if (query_arg(r->call->query, "from", from, sizeof(from)) == SI_EINVAL
-        || (from[0] && strcmp(from, "start") != 0 && strcmp(from, "now") != 0))
-    {
-        co_problem(r->call, 422, "invalid_field", "from", "must be start or now");
+    if (co_from(r, &start, &now)) {
         return -1;
     }
-    *pos = strcmp(from, "start") == 0 ? (event_pos_t) { 0, EVENT_ALL } : present(c, from[0] == '\0');
+    *pos = start ? (event_pos_t) { 0, EVENT_ALL } : present(c, !now);
     return 0;
 }
 
@@ -88,7 +72,7 @@ void co_conversation_events(request_t *r)
     if (!c) {
         return;
     }
-    if (!head_only(r)) {
+    if (!co_head_only(r)) {
         if (co_reader_head(r->call)) {
             call_abort(r->call);
         } else {
@@ -159,7 +143,7 @@ void co_turn_events(request_t *r)
         return;
     }
     r->call->turn = row.id;
-    if (head_only(r)) {
+    if (co_head_only(r)) {
         return;
     }
     if (row.state <= TURN_RUNNING) {
@@ -222,6 +206,10 @@ void co_stream_resume(call_t *call)
     event_pos_t pos = { 0, 0 };
     conv_t     *c;
 
+    if (call->resume.p[0] == 'u') {
+        co_feed_resume(call);
+        return;
+    }
     if (parse_key(call->resume, user, conversation, turn) || (call->resume_id.n && event_pos_parse(call->resume_id, &pos))) {
         co_problem(call, 400, "invalid_event_id", NULL, "this log cannot be resumed");
         return;

@@ -26,6 +26,7 @@ typedef struct proc {
     struct conf     *conf;     /* conf/conf */
     struct convs    *convs;    /* turn/conv */
     struct sockets  *sockets;  /* api/socket */
+    struct feeds    *feeds;    /* turn/feed */
 } proc_t;
 
 extern proc_t proc;

@@ -1,5 +1,6 @@
 #include "io/redis.h"
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/logger.h"
 #include "base/proc.h"
@@ -8,21 +9,25 @@
 
 #define DEPTH_MAX          8
 #define REPLY_BYTES_MAX    (8u << 20)
-#define SUBSCRIPTIONS_MAX  256
+#define CHANNELS_MAX       65536
 
 typedef struct {
-    list_t   node;
-    str_t    channel;
-    void   (*fn)(str_t channel, str_t message, void *arg);
-    void    *arg;
+    hash_node_t node;
+    list_t      subscriptions;
+    char        name[];
+} channel_t;
+
+typedef struct {
+    list_t node;
+    void (*fn)(str_t channel, str_t message, void *arg);
+    void  *arg;
 } subscription_t;
 
 struct redis {
     redis_addr_t  addr;
     redis_conn_t  command;
     redis_conn_t  subscriber;
-    list_t        subscriptions;
-    size_t        nsubscriptions;
+    hash_t        channels;
 };
 
 /* A command under way. Freed by the side that is through with it last. */
@@ -153,66 +158,125 @@ int redis_send(size_t n, const str_t *args)
 
 /* ---- subscriptions ---- */
 
-/* Answers to SUBSCRIBE come here too; then each message. */
+static channel_t *channel_find(str_t name)
+{
+    hash_node_t *n = hash_get(&proc.redis->channels, name);
+
+    return n ? container_of(n, channel_t, node) : NULL;
+}
+
+/* Answers to SUBSCRIBE, each message, and answers to UNSUBSCRIBE. */
 static void on_message(redisAsyncContext *ac, void *reply, void *arg)
 {
     redisReply *r = reply;
+    channel_t  *c;
+    str_t       message = STR_NULL;
 
     (void) ac;
     (void) arg;
-    if (r == NULL || r->type != REDIS_REPLY_ARRAY || r->elements != 3
-        || r->element[0]->type != REDIS_REPLY_STRING || strcmp(r->element[0]->str, "message") != 0
-        || r->element[2]->type != REDIS_REPLY_STRING)
+    if (r == NULL || r->type != REDIS_REPLY_ARRAY || r->elements != 3 || r->element[0]->type != REDIS_REPLY_STRING
+        || r->element[1]->type != REDIS_REPLY_STRING)
     {
         return;
     }
-    str_t channel = { r->element[1]->str, (size_t) r->element[1]->len };
-    str_t message = { r->element[2]->str, (size_t) r->element[2]->len };
-
-    list_each_safe(it, &proc.redis->subscriptions) {
-        subscription_t *s = list_entry(it, subscription_t, node);
-        if (str_eq(s->channel, channel)) {
-            s->fn(channel, message, s->arg);
+    if (strcmp(r->element[0]->str, "message") == 0 && r->element[2]->type == REDIS_REPLY_STRING) {
+        message = (str_t) { r->element[2]->str, (size_t) r->element[2]->len };
+    } else if (strcmp(r->element[0]->str, "subscribe") != 0) {
+        return;
+    }
+    c = channel_find((str_t) { r->element[1]->str, (size_t) r->element[1]->len });
+    if (c != NULL) {
+        list_each_safe(it, &c->subscriptions) {
+            subscription_t *s = list_entry(it, subscription_t, node);
+            s->fn(c->node.key, message, s->arg);
         }
     }
 }
 
-static void subscribe(redis_conn_t *c, const subscription_t *s)
+/* Not counted as under way: it has no one reply. Refused only when the connection goes, and then sent again. */
+static void subscriber_send(redis_conn_t *c, const char *command, const channel_t *channel)
 {
-    const char *argv[] = { "SUBSCRIBE", s->channel.p };
-    size_t      lens[] = { 9, s->channel.n };
+    const char *argv[] = { command, channel->name };
+    size_t      lens[] = { strlen(command), channel->node.key.n };
 
-    /* Not counted as under way: it has no one reply. Refused only when the connection goes, and then sent again. */
     (void) redisAsyncCommandArgv(c->ac, on_message, NULL, 2, argv, lens);
+}
+
+static void subscribe_again(hash_node_t *n, void *arg)
+{
+    subscriber_send(arg, "SUBSCRIBE", container_of(n, channel_t, node));
 }
 
 static void subscriber_ready(redis_conn_t *c)
 {
-    struct redis *r = container_of(c, struct redis, subscriber);
+    hash_each(&container_of(c, struct redis, subscriber)->channels, subscribe_again, c);
+}
 
-    list_each(it, &r->subscriptions) {
-        subscribe(c, list_entry(it, subscription_t, node));
+static channel_t *channel_new(const char *name)
+{
+    size_t     n = strlen(name) + 1;
+    channel_t *c;
+
+    if (proc.redis->channels.count == CHANNELS_MAX) {
+        si_die("redis: more than %d channels", CHANNELS_MAX);
     }
+    c = si_calloc(sizeof(*c) + n);
+    memcpy(c->name, name, n);
+    list_init(&c->subscriptions);
+    hash_put(&proc.redis->channels, &c->node, str_of(c->name));
+    return c;
 }
 
 void redis_subscribe(const char *channel, void (*fn)(str_t channel, str_t message, void *arg), void *arg)
 {
-    struct redis *r = proc.redis;
+    subscription_t *s;
+    channel_t      *c;
 
-    if (r == NULL) {
+    if (proc.redis == NULL) {
         return;
     }
-    if (r->nsubscriptions == SUBSCRIPTIONS_MAX) {
-        si_die("redis: more than %d subscriptions", SUBSCRIPTIONS_MAX);
-    }
-    subscription_t *s = si_calloc(sizeof(*s));
-    s->channel = str_of(si_strdup(channel));
+    c = channel_find(str_of(channel));
+    c = c ? c : channel_new(channel);
+    s = si_calloc(sizeof(*s));
     s->fn = fn;
     s->arg = arg;
-    list_push(&r->subscriptions, &s->node);
-    r->nsubscriptions++;
-    if (r->subscriber.state == RCONN_READY) {
-        subscribe(&r->subscriber, s);
+    list_push(&c->subscriptions, &s->node);
+    if (proc.redis->subscriber.state == RCONN_READY) {
+        subscriber_send(&proc.redis->subscriber, "SUBSCRIBE", c);
+    }
+}
+
+static void channel_free(hash_node_t *n, void *arg)
+{
+    channel_t *c = container_of(n, channel_t, node);
+
+    (void) arg;
+    list_each_safe(it, &c->subscriptions) {
+        free(list_entry(it, subscription_t, node));
+    }
+    hash_del(&proc.redis->channels, n);
+    free(c);
+}
+
+void redis_unsubscribe(const char *channel, void (*fn)(str_t channel, str_t message, void *arg), void *arg)
+{
+    channel_t *c = proc.redis ? channel_find(str_of(channel)) : NULL;
+
+    if (c == NULL) {
+        return;
+    }
+    list_each_safe(it, &c->subscriptions) {
+        subscription_t *s = list_entry(it, subscription_t, node);
+        if (s->fn == fn && s->arg == arg) {
+            list_remove(&s->node);
+            free(s);
+        }
+    }
+    if (list_empty(&c->subscriptions)) {
+        if (proc.redis->subscriber.state == RCONN_READY) {
+            subscriber_send(&proc.redis->subscriber, "UNSUBSCRIBE", c);
+        }
+        channel_free(&c->node, NULL);
     }
 }
 
@@ -231,7 +295,7 @@ int redis_init(const char *url)
         free(r);
         return SI_EINVAL;
     }
-    list_init(&r->subscriptions);
+    hash_init(&r->channels);
     proc.redis = r;
     redis_conn_init(&r->command, &r->addr, &r->subscriber, NULL);
     redis_conn_init(&r->subscriber, &r->addr, &r->command, subscriber_ready);
@@ -247,11 +311,8 @@ void redis_exit(void)
     }
     redis_conn_exit(&r->command);
     redis_conn_exit(&r->subscriber);
-    list_each_safe(it, &r->subscriptions) {
-        subscription_t *s = list_entry(it, subscription_t, node);
-        free((char *) s->channel.p);
-        free(s);
-    }
+    hash_each(&r->channels, channel_free, NULL);
+    hash_free(&r->channels);
     proc.redis = NULL;
     loop_defer(free, r);                                /* a deferred flush may still point into it */
 }

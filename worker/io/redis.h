@@ -43,9 +43,12 @@ int  co_redis(arena_t *a, redis_reply_t *out, uint64_t deadline, size_t n, const
 /* Sends and forgets. 0 or SI_EUNAVAIL. */
 int  redis_send(size_t n, const str_t *args);
 /*
- * Subscribes for the life of the process, again after each reconnect; what is published meanwhile is lost. 256 at
- * most. fn runs on the main stack and must not call redis_exit(); its arguments live until it returns.
+ * Subscribes, again after each reconnect: 65,536 channels at most. fn gets each message; and none (message.p is NULL) when
+ * a subscription has begun: what was published before then is lost. It runs on the main stack and must not unsubscribe or
+ * call redis_exit(); its arguments live until it returns.
  */
 void redis_subscribe(const char *channel, void (*fn)(str_t channel, str_t message, void *arg), void *arg);
+/* Takes the subscription with these very arguments back; harmless without one. */
+void redis_unsubscribe(const char *channel, void (*fn)(str_t channel, str_t message, void *arg), void *arg);
 
 #endif

@@ -13,6 +13,7 @@
 #include "run/loop.h"
 #include "turn/bus.h"
 #include "turn/conv.h"
+#include "turn/feed.h"
 #include "turn/history.h"
 #include "turn/journal.h"
 
@@ -464,6 +465,7 @@ void turn_show(turn_t *t)
         return;
     }
     t->shown = true;
+    feed_note(t->conv);
     evlog_publish(t->conv->log, id, (str_t) { t->accepted.p, t->accepted.n });
     leader_publish(t->conv, (str_t) { t->accepted.p, t->accepted.n });
     if (t->events.n) {

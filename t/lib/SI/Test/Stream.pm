@@ -274,6 +274,16 @@ sub wait_event {
     }
 }
 
+# The first event, of those taken before or by reading on, for which the condition holds ($_ is the event).
+sub wait_for {
+    my ($self, $cond, $what) = @_;
+    for (@{ $self->{seen} }) { return $_ if $cond->() }
+    while (1) {
+        local $_ = $self->next_event or die $self->story("the stream ended ($self->{ended}) before " . ($what || 'an event'));
+        return $_ if $cond->();
+    }
+}
+
 # Reads to the end; returns all events that were not taken before.
 sub until_end {
     my ($self, $timeout) = @_;
