@@ -114,7 +114,7 @@ void co_user_events(request_t *r)
         if (co_reader_head(r->call)) {
             call_abort(r->call);
         } else {
-            co_feed_read(r->call, f, pos);
+            co_feed_read(r->call, f, &pos);
         }
     }
     feed_leave(f);
@@ -135,7 +135,7 @@ void co_feed_resume(call_t *call)
     f = co_feed(&r);
     if (f) {
         if (co_reader_head(call) == 0) {
-            co_feed_read(call, f, pos);
+            co_feed_read(call, f, &pos);
         }
         feed_leave(f);
     }

@@ -64,9 +64,34 @@ int  feed_append(buf_t *b, feed_pos_t *pos, int64_t ordinal, const char *convers
 /* The turn in memory that an open ordinal stands for; NULL when it is not here at the moment. */
 const turn_t *feed_turn_here(const feed_t *f, int64_t ordinal);
 
+/* --- feed_tail.c --- */
+
+/*
+ * A place in a feed, for who reads it: first what lies behind it, from the turns in memory and the store; then, once it is
+ * level with the feed, what comes, kept until it is taken. Who takes too little falls behind and reads from there again.
+ */
+typedef struct feed_tail {
+    feed_pos_t  pos;            /* everything up to here has been given out */
+    feed_t     *feed;           /* NULL: closed, or the feed has gone */
+    bool        level;
+    evlog_tap_t tap;
+    buf_t       live;           /* what came since */
+    void      (*on_more)(struct feed_tail *t);
+} feed_tail_t;
+
+/* No reference is kept: a feed that goes ends its tails. on_more as in turn/tail.h. */
+void feed_tail_open(feed_tail_t *t, feed_t *f, const feed_pos_t *pos, void (*on_more)(feed_tail_t *t));
+void feed_tail_close(feed_tail_t *t);
+/*
+ * Appends whole events behind t->pos to b. 1; 0 when nothing is left: t->level tells whether it has come up with the feed (no yield
+ * lies between that look and the return), or is ahead of it, coming from another worker; SI_ECONFLICT: the feed has gone;
+ * SI_ENOMEM: b; or the store's error.
+ */
+int  co_feed_take(feed_tail_t *t, buf_t *b);
+
 /* --- feed_reader.c --- */
 
 /* Everything behind pos, then live. The call is over afterwards, as with co_reader_conv(). */
-void co_feed_read(call_t *call, feed_t *f, feed_pos_t pos);
+void co_feed_read(call_t *call, feed_t *f, const feed_pos_t *pos);
 
 #endif
