@@ -134,6 +134,34 @@ subtest 'two conversations' => sub {
     is $w->reply('u2')->{status}, 404, 'and cannot be left twice';
 };
 
+subtest 'everything' => sub {
+    my $w = socket_open();
+    is $w->subscribe('*', from => 'now')->{status}, 200, 'all conversations at once';
+    my $sse = $si->stream(GET => '/v1/events?from=now');
+    $sse->head;
+    my $new = conversation($si);
+    my %turn = map { $_ => run_turn($si, $_, 'for all')->{id} } $c, $d, $new;
+    asked() for 1 .. 3;
+    my @e = $w->event_of($turn{$new}, 'turn.completed');
+    @e = @{ $w->{seen} };
+    $sse->wait_for(sub { $_->{event} eq 'turn.completed' && $_->{data}{turn} eq $turn{$new} });
+    my $plain = JSON::PP->new->canonical;
+    is_deeply [sort map { my %m = %$_; delete $m{id}; $plain->encode(\%m) } @e],
+        [sort map { $plain->encode({ event => $_->{event}, subscription => '*', data => $_->{data} }) } $sse->seen],
+        'the events of /v1/events, one message each';
+    my $r = socket_open();
+    is $r->subscribe('*', last_event_id => $e[0]{id})->{body}{last_event_id}, $e[0]{id}, 'resumed behind the first event';
+    $r->event_of($turn{$new}, 'turn.completed');
+    is_deeply [map { "$_->{event} $_->{data}{turn}" } grep { $_->{event} eq 'turn.completed' } @{ $r->{seen} }],
+        [map { "turn.completed $turn{$_}" } $c, $d, $new], 'what is missing comes from the store';
+    is $r->subscribe('*', last_event_id => '9999')->{status}, 400, 'an id of the future';
+    is $r->subscribe('*', last_event_id => '1.2')->{status}, 400, 'an id of a conversation';
+    $r->say({ type => 'turn', conversation => '*', ref => 't', input => 'x' });
+    is $r->reply('t')->{status}, 404, 'a turn goes to one conversation';
+    $w->say({ type => 'unsubscribe', conversation => '*', ref => 'u' });
+    is $w->reply('u')->{status}, 200, 'unsubscribed';
+};
+
 subtest 'cancel' => sub {
     my $w = socket_open();
     $w->subscribe($c);

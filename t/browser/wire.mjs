@@ -150,7 +150,7 @@ async function format() {
     });
     is(wrong, [], 'every text arrives equal: as message, as deltas, as answer');
     is(turns[n].at(-1).event, 'turn.failed', 'and the failed turn says so');
-    is([live[2].bad, live[2].retries], [[], [1000]], 'eventsource-parser finds no fault, and one retry');
+    is([live[2].bad, live[2].retries.map((ms) => ms >= 500 && ms <= 2000)], [[], [true]], 'eventsource-parser finds no fault, and one retry');
 
     const replay = await readers(`${path}/events?from=start`);
     const again = byTurn(await same(replay, n, 'from the start'));

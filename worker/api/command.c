@@ -1,5 +1,6 @@
 /* What a client of a WebSocket asks for. Turns and cancels are calls like those over HTTP, answered in a message. */
 #include <ctype.h>
+#include <stdio.h>
 
 #include "api/input.h"
 #include "api/own.h"
@@ -82,13 +83,17 @@ static int co_take_over(socket_t *s)
     return rc;
 }
 
-/* An id of a conversation, in lower case. 0 or -1: answered. */
-static int co_conversation(command_t *c, request_t *r)
+/* An id of a conversation, in lower case, or "*" if that may be. 0 or -1: answered. */
+static int co_conversation(command_t *c, request_t *r, bool all)
 {
     str_t id;
 
     if (co_input_string(r, c->o, "conversation", true, UUID_LEN, &id)) {
         return -1;
+    }
+    if (all && str_is(id, "*")) {
+        snprintf(r->id, sizeof(r->id), "*");
+        return 0;
     }
     if (!uuid_valid(id)) {
         co_problem(c->call, 404, "not_found", "conversation", "is no valid id");
@@ -105,37 +110,70 @@ static socket_sub_t *sub_place(socket_t *s, const char *conversation)
 {
     socket_sub_t *sub = sub_find(s, conversation);
 
-    if (sub && sub->open) {
-        tail_close(&sub->tail);
+    if (sub) {
+        socket_sub_close(sub);
     }
     if (!sub && s->nsubs < SOCKET_SUBS_MAX) {
         sub = si_calloc(sizeof(*sub));
         sub->socket = s;
-        memcpy(sub->conversation, conversation, UUID_LEN);
+        snprintf(sub->conversation, sizeof(sub->conversation), "%s", conversation);
         list_push(&s->subs, &sub->node);
         s->nsubs++;
     }
     return sub;
 }
 
+/* Its place among the socket's subscriptions, while what it is to read is here. NULL: answered. */
+static socket_sub_t *co_place(command_t *c, const char *conversation, bool here)
+{
+    socket_sub_t *sub = here ? sub_place(c->s, conversation) : NULL;
+
+    if (!here) {
+        co_problem_rc(c->call, SI_EAGAIN);
+    } else if (!sub) {
+        co_problem(c->call, 409, "too_many_subscriptions", NULL, "a socket has %d subscriptions at most", SOCKET_SUBS_MAX);
+    }
+    return sub;
+}
+
+static void co_put_begun(command_t *c, const socket_sub_t *sub)
+{
+    char id[FEED_ID_MAX + 1];
+
+    co_put_ok(c, arena_printf(c->arena, "{\"conversation\":\"%s\",\"last_event_id\":\"%s\"}", sub->conversation,
+                              socket_sub_id(sub, id)));
+}
+
 static void co_begin(command_t *c, request_t *r, conv_t *conv, event_pos_t pos)
 {
-    char          text[48];
     socket_sub_t *sub;
 
     if (co_take_over(c->s)) {
         return;
     }
-    sub = conv_live(conv) ? sub_place(c->s, r->id) : NULL;
-    if (!conv_live(conv)) {
-        co_problem_rc(c->call, SI_EAGAIN);
-    } else if (!sub) {
-        co_problem(c->call, 409, "too_many_subscriptions", NULL, "a socket follows %d conversations at most", SOCKET_SUBS_MAX);
-    } else {
-        co_put_ok(c, arena_printf(c->arena, "{\"conversation\":\"%s\",\"last_event_id\":\"%s\"}", r->id,
-                               event_pos_text(pos, text).p));
+    sub = co_place(c, r->id, conv_live(conv));
+    if (sub) {
         socket_sub_begin(sub, conv, pos);
+        co_put_begun(c, sub);
     }
+}
+
+/* "*": everything the caller does. */
+static void co_begin_all(command_t *c, request_t *r)
+{
+    feed_pos_t    pos;
+    feed_t       *f = co_feed_stream(r, &pos);
+    socket_sub_t *sub;
+
+    if (!f) {
+        return;
+    }
+    sub = co_take_over(c->s) ? NULL : co_place(c, "*", !f->closed);
+    if (sub) {
+        socket_sub_begin_all(sub, f, &pos);
+        co_put_begun(c, sub);
+    }
+    feed_leave(f);
 }
 
 static void co_subscribe(command_t *c)
@@ -146,7 +184,7 @@ static void co_subscribe(command_t *c)
     conv_t     *conv;
     int         rc;
 
-    if (co_conversation(c, &r) || co_input_string(&r, c->o, "last_event_id", false, 64, &id)
+    if (co_conversation(c, &r, true) || co_input_string(&r, c->o, "last_event_id", false, FEED_ID_MAX, &id)
         || co_input_string(&r, c->o, "from", false, 8, &from))
     {
         return;
@@ -154,6 +192,10 @@ static void co_subscribe(command_t *c)
     call_local_header(c->call, "last-event-id", id);
     if (from.n) {
         c->call->query = str_of(arena_printf(c->arena, "from=%.*s", STR_ARG(from)));
+    }
+    if (r.id[0] == '*') {
+        co_begin_all(c, &r);
+        return;
     }
     conv = co_stream_open(&r, &pos);
     if (!conv) {
@@ -173,7 +215,7 @@ static void co_unsubscribe(command_t *c)
     request_t     r = { .call = c->call, .who = c->s->r->who };
     socket_sub_t *sub;
 
-    if (co_conversation(c, &r) || co_take_over(c->s)) {
+    if (co_conversation(c, &r, true) || co_take_over(c->s)) {
         return;
     }
     sub = sub_find(c->s, r.id);
@@ -189,12 +231,12 @@ static void co_unsubscribe(command_t *c)
 
 static void put_unsubscribed(socket_t *s, const socket_sub_t *sub, int status, str_t problem)
 {
-    char  text[48];
+    char  text[FEED_ID_MAX + 1];
     buf_t b;
 
     buf_init(&b, 16384);
     buf_printf(&b, "{\"type\":\"unsubscribed\",\"conversation\":\"%s\",\"last_event_id\":\"%s\",\"status\":%d,\"body\":",
-               sub->conversation, event_pos_text(sub->tail.id, text).p, status);
+               sub->conversation, socket_sub_id(sub, text), status);
     buf_append(&b, problem.p, problem.n);
     buf_puts(&b, "}");
     socket_put(s, WS_TEXT, (str_t) { b.p, b.n });
@@ -223,20 +265,27 @@ static void sub_failed(socket_sub_t *sub, int status, str_t problem)
     }
 }
 
-/* Opens the conversation where it is now and goes on behind the last event that was sent. */
+/* Opens what it reads where that is now, and goes on behind the last event that was sent. */
 static void co_reopen(socket_t *s, socket_sub_t *sub)
 {
     request_t r = { .call = call_local("GET", "/", STR_NULL), .who = s->r->who };
-    conv_t   *c = co_own(&r, sub->conversation);
+    conv_t   *c = sub->all ? NULL : co_own(&r, sub->conversation);
+    feed_t   *f = sub->all ? co_feed(&r) : NULL;
     str_t     problem;
 
     if (c && co_stream_known(&r, c, sub->tail.id) == 0) {
         socket_sub_begin(sub, c, sub->tail.id);
+    } else if (f) {
+        feed_pos_t pos = sub->feed.pos;
+        socket_sub_begin_all(sub, f, &pos);
     } else if (call_local_answer(r.call, &problem)) {
         sub_failed(sub, r.call->status, problem);
     }
     if (c) {
         conv_unref(c);
+    }
+    if (f) {
+        feed_leave(f);
     }
     call_local_free(r.call);
 }
@@ -279,7 +328,7 @@ static void co_turn(command_t *c)
     json_t   *body = json_own(c->arena, json_copy(c->o));
     str_t     key;
 
-    if (co_conversation(c, &r) || co_input_string(&r, c->o, "idempotency_key", false, 255, &key)) {
+    if (co_conversation(c, &r, false) || co_input_string(&r, c->o, "idempotency_key", false, 255, &key)) {
         return;
     }
     for (size_t i = 0; i < SI_COUNT(ours); i++) {

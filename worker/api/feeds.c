@@ -27,17 +27,16 @@ static bool moved(call_t *call, const char *user)
     return true;
 }
 
-/* The user's feed, or NULL: answered. */
-static feed_t *co_feed(request_t *r)
+feed_t *co_feed(request_t *r)
 {
     feed_t *f;
     int     rc;
 
-    if (moved(r->call, r->who.user)) {
+    if (!call_is_local(r->call) && moved(r->call, r->who.user)) {
         return NULL;
     }
     rc = co_feed_open(r->who.tenant, r->who.user, &f);
-    if (rc == SI_EAGAIN && proc.draining && links_succeeded()) {
+    if (rc == SI_EAGAIN && !call_is_local(r->call) && proc.draining && links_succeeded()) {
         call_moved(r->call, arena_printf(r->call->arena, "%d", proc.slot));
         return NULL;
     }
@@ -102,15 +101,26 @@ static int co_begin_at(request_t *r, feed_t *f, feed_pos_t *pos)
     return 0;
 }
 
+feed_t *co_feed_stream(request_t *r, feed_pos_t *pos)
+{
+    feed_t *f = co_feed(r);
+
+    if (f && co_begin_at(r, f, pos)) {
+        feed_leave(f);
+        return NULL;
+    }
+    return f;
+}
+
 void co_user_events(request_t *r)
 {
     feed_pos_t pos;
-    feed_t    *f = co_feed(r);
+    feed_t    *f = co_feed_stream(r, &pos);
 
     if (!f) {
         return;
     }
-    if (co_begin_at(r, f, &pos) == 0 && !co_head_only(r)) {
+    if (!co_head_only(r)) {
         if (co_reader_head(r->call)) {
             call_abort(r->call);
         } else {

@@ -4,6 +4,7 @@
 
 #include "api/routes.h"
 #include "turn/conv.h"
+#include "turn/feed.h"
 
 /* The conversation, owned here, with a reference; NULL when the call was answered (moved, 404, 503). */
 conv_t *co_own(request_t *r, const char *conversation);
@@ -11,6 +12,9 @@ conv_t *co_own(request_t *r, const char *conversation);
 conv_t *co_stream_open(request_t *r, event_pos_t *pos);    /* streams.c */
 /* 0 when the stream has come to this place, or -1: answered. */
 int     co_stream_known(request_t *r, conv_t *c, event_pos_t pos);
+/* The caller's feed, feed_leave() gives it back, or NULL: answered; and where its stream begins. feeds.c */
+feed_t *co_feed(request_t *r);
+feed_t *co_feed_stream(request_t *r, feed_pos_t *pos);
 /* Last-Event-ID or ?last_event_id=: 1 with *id, 0 when absent or empty, -1: answered with 400. */
 int     co_last_id(request_t *r, str_t *id);
 /* The same as a position in a conversation. */

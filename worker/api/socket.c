@@ -1,5 +1,7 @@
 #include "api/socket.h"
 
+#include <stdio.h>
+
 #include "api/problem.h"
 #include "base/proc.h"
 #include "base/util.h"
@@ -128,33 +130,71 @@ static void take_input(socket_t *s)
 
 /* --- events --- */
 
-static void on_more(tail_t *t)
+static void more(socket_sub_t *sub)
 {
-    socket_sub_t *sub = container_of(t, socket_sub_t, tail);
-
     sub->more = true;
     wait_wake(&sub->socket->wake, 0);
+}
+
+static void on_more(tail_t *t)
+{
+    more(container_of(t, socket_sub_t, tail));
+}
+
+static void on_more_of_all(feed_tail_t *t)
+{
+    more(container_of(t, socket_sub_t, feed));
+}
+
+static void sub_begun(socket_sub_t *sub, bool all)
+{
+    sub->all = all;
+    sub->open = sub->more = true;
+    sub->lost = sub->retry = sub->failures = 0;
 }
 
 void socket_sub_begin(socket_sub_t *sub, conv_t *c, event_pos_t pos)
 {
     tail_open(&sub->tail, c, pos, on_more);
-    sub->open = sub->more = true;
-    sub->lost = sub->retry = sub->failures = 0;
+    sub_begun(sub, false);
+}
+
+void socket_sub_begin_all(socket_sub_t *sub, feed_t *f, const feed_pos_t *pos)
+{
+    feed_tail_open(&sub->feed, f, pos, on_more_of_all);
+    sub_begun(sub, true);
+}
+
+void socket_sub_close(socket_sub_t *sub)
+{
+    if (sub->open && sub->all) {
+        feed_tail_close(&sub->feed);
+    } else if (sub->open) {
+        tail_close(&sub->tail);
+    }
+    sub->open = false;
+}
+
+const char *socket_sub_id(const socket_sub_t *sub, char out[FEED_ID_MAX + 1])
+{
+    char text[48];
+
+    if (sub->all) {
+        return feed_pos_text(&sub->feed.pos, out).p;
+    }
+    snprintf(out, FEED_ID_MAX + 1, "%s", event_pos_text(sub->tail.id, text).p);
+    return out;
 }
 
 static void sub_lose(socket_sub_t *sub)
 {
-    tail_close(&sub->tail);             /* its id stays: from there it goes on */
-    sub->open = false;
+    socket_sub_close(sub);
     sub->lost = clock_ms();
 }
 
 void socket_sub_free(socket_sub_t *sub)
 {
-    if (sub->open) {
-        tail_close(&sub->tail);
-    }
+    socket_sub_close(sub);
     list_remove(&sub->node);
     sub->socket->nsubs--;
     free(sub);
@@ -171,7 +211,12 @@ static void put_event(socket_t *s, const socket_sub_t *sub, const event_view_t *
     } else {
         buf_puts(&b, "{\"id\":null");
     }
-    buf_printf(&b, ",\"event\":\"%.*s\",\"conversation\":\"%s\",\"data\":", STR_ARG(e->type), sub->conversation);
+    buf_printf(&b, ",\"event\":\"%.*s\"", STR_ARG(e->type));
+    if (sub->all) {                     /* the data say which conversation it is */
+        buf_puts(&b, ",\"subscription\":\"*\",\"data\":");
+    } else {
+        buf_printf(&b, ",\"conversation\":\"%s\",\"data\":", sub->conversation);
+    }
     buf_append(&b, e->data.p, e->data.n);
     buf_puts(&b, "}");
     socket_put(s, WS_TEXT, (str_t) { b.p, b.n });
@@ -189,7 +234,7 @@ static void put_events(socket_t *s, const socket_sub_t *sub, str_t wire)
     }
 }
 
-/* What has come of one conversation, as far as there is room. */
+/* What has come of one subscription, as far as there is room. */
 static void co_take_sub(socket_t *s, socket_sub_t *sub)
 {
     buf_t b;
@@ -198,7 +243,7 @@ static void co_take_sub(socket_t *s, socket_sub_t *sub)
     buf_init(&b, EVENTS_MAX);
     while (sub->open && sub->more && !s->closing && s->next.n < SOCKET_OUT_SOFT) {
         sub->more = false;
-        rc = co_tail_take(&sub->tail, &b);
+        rc = sub->all ? co_feed_take(&sub->feed, &b) : co_tail_take(&sub->tail, &b);
         if (rc > 0) {
             sub->more = true;
             put_events(s, sub, (str_t) { b.p, b.n });

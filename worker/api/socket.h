@@ -11,6 +11,7 @@
 
 #include "api/routes.h"
 #include "io/websocket.h"
+#include "turn/feed.h"
 #include "turn/tail.h"
 
 #define SOCKET_SUBS_MAX     32
@@ -19,12 +20,16 @@
 #define SOCKET_OUT_SOFT     (64u << 10)     /* no event is taken and no command begun while more waits to be sent */
 #define SOCKET_OUT_MAX      (64u << 20)     /* above SOCKET_OUT_SOFT, one event and one answer */
 
-/* One conversation that is followed. */
+/* One conversation that is followed, or all of them. */
 typedef struct socket_sub {
     list_t         node;
     struct socket *socket;
-    tail_t         tail;            /* its id is kept while it is not open */
-    bool           open;            /* else the conversation has to be opened again */
+    bool           all;             /* conversation is "*" */
+    union {                         /* their positions are kept while it is not open */
+        tail_t      tail;
+        feed_tail_t feed;
+    };
+    bool           open;            /* else it has to be opened again */
     bool           more;            /* something may have come */
     uint64_t       lost, retry;     /* clock_ms() of the loss and of the next attempt */
     unsigned       failures;
@@ -70,6 +75,11 @@ void   socket_close(socket_t *s, int code, str_t reason);
 void   socket_sub_free(socket_sub_t *sub);
 /* Its events follow from `pos` on, in the open conversation c. */
 void   socket_sub_begin(socket_sub_t *sub, conv_t *c, event_pos_t pos);
+void   socket_sub_begin_all(socket_sub_t *sub, feed_t *f, const feed_pos_t *pos);
+/* Takes it off what it reads; its position stays. */
+void   socket_sub_close(socket_sub_t *sub);
+/* The id of the last event that was sent, with NUL. */
+const char *socket_sub_id(const socket_sub_t *sub, char out[FEED_ID_MAX + 1]);
 
 /* --- command.c --- */
 

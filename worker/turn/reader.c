@@ -10,15 +10,25 @@
 #include "turn/tail.h"
 
 #define WRITE_MS     60000      /* a client that takes nothing for so long is given up */
+#define RETRY_MIN_MS 500
+#define RETRY_MAX_MS 2000
 #define KNOWN_MS     5000       /* how long an id that is not known here waits for the owner's word */
 
+/* `retry:` differs from reader to reader, so that those of a process that died do not come back in the same moment. */
 int co_reader_head(call_t *call)
 {
-    static const char first[] = "retry: 1000\n: si\n\n";
-    call_head_t       head = { .status = 200, .length = -1, .stream = true, .type = "text/event-stream" };
+    char        first[48];
+    uint32_t    r;
+    int         n;
+    call_head_t head = { .status = 200, .length = -1, .stream = true, .type = "text/event-stream" };
 
     call_head(call, &head);
-    return call->resume.n ? 0 : co_call_write(call, first, sizeof(first) - 1, clock_ms() + WRITE_MS);
+    if (call->resume.n) {
+        return 0;
+    }
+    random_bytes(&r, sizeof(r));
+    n = snprintf(first, sizeof(first), "retry: %u\n: si\n\n", RETRY_MIN_MS + r % (RETRY_MAX_MS - RETRY_MIN_MS + 1));
+    return co_call_write(call, first, (size_t) n, clock_ms() + WRITE_MS);
 }
 
 static int co_send(call_t *call, event_pos_t pos, const char *p, size_t n)
