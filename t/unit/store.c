@@ -14,6 +14,7 @@
 #include "run/loop.h"
 #include "store/cursor.h"
 #include "store_admin.h"
+#include "store_verdict.h"
 
 #define LONG_MS  30000
 #define ME       "node/0.100"
@@ -21,16 +22,18 @@
 
 static identity_t ann, bob, eve;        /* ann and bob of one tenant, eve of another */
 
+static uint64_t expires;                /* of the key that was looked up last */
+
 static uint64_t soon(void) { return clock_ms() + LONG_MS; }
 
 /* --- who is calling --- */
 
 static int co_login(arena_t *a, const char *key, identity_t *out)
 {
-    char hash[65];
+    char     hash[65];
 
     key_hash(str_of(key), hash);
-    return co_store_key(a, hash, out);
+    return co_store_key(a, hash, out, &expires);
 }
 
 static void co_test_keys(arena_t *a, const char *keys[4])
@@ -39,6 +42,7 @@ static void co_test_keys(arena_t *a, const char *keys[4])
     char       wrong[KEY_LEN + 1];
 
     is_int(co_login(a, keys[0], &ann), 0, "ann's key");
+    ok(expires == UINT64_MAX, "which never expires");
     is_int(co_login(a, keys[1], &bob), 0, "bob's key");
     is_int(co_login(a, keys[2], &eve), 0, "eve's key");
     is_int(co_login(a, keys[3], &again), 0, "ann's second key");
@@ -49,7 +53,7 @@ static void co_test_keys(arena_t *a, const char *keys[4])
     is_str(ann.scopes, "", "no scopes yet");
     key_new(wrong);
     is_int(co_login(a, wrong, &none), SI_EDENIED, "an unknown key");
-    is_int(co_store_key(a, "", &none), SI_EDENIED, "no hash");
+    is_int(co_store_key(a, "", &none, &expires), SI_EDENIED, "no hash");
     is_int(co_login(a, keys[0], &again), 0, "ann's again, on the same connections");
 
     sql(a, super_db, arena_printf(a, "UPDATE api_key SET revoked_at = now() WHERE key_id = '%s'", ann.key_id));
@@ -58,6 +62,7 @@ static void co_test_keys(arena_t *a, const char *keys[4])
     is_int(co_login(a, keys[0], &none), SI_EDENIED, "an expired key");
     sql(a, super_db, arena_printf(a, "UPDATE api_key SET expires_at = now() + interval '1 h' WHERE key_id = '%s'", ann.key_id));
     is_int(co_login(a, keys[0], &again), 0, "one that has not expired");
+    ok(expires > clock_wall_ms() + 3500000 && expires < clock_wall_ms() + 3700000, "and until when it is good");
     sql(a, super_db, arena_printf(a, "UPDATE app_user SET status = 'disabled' WHERE user_id = '%s'", bob.user));
     is_int(co_login(a, keys[1], &none), SI_EDENIED, "a disabled user");
     sql(a, super_db, arena_printf(a, "UPDATE app_user SET status = 'active' WHERE user_id = '%s'", bob.user));
@@ -269,6 +274,7 @@ static void co_main(void *arg)
     arena_t *a = arena_new(65536);
 
     co_test_keys(a, arg);
+    co_test_verdicts(a, arg);
     co_test_conversation(a);
     co_test_conversations(a);
     co_test_lease(a);

@@ -1,8 +1,7 @@
 #include "api/problem.h"
 #include "api/routes.h"
-#include "base/util.h"
-
-#define KEY_MAX  256
+#include "store/key.h"
+#include "store/verdict.h"
 
 /*
  * A browser's WebSocket can send no Authorization header, but names of subprotocols: "si, si.bearer.<key>". A key is not sent
@@ -21,38 +20,49 @@ static str_t subprotocol_key(call_t *call)
     return key;
 }
 
-/* Who is calling, by "Authorization: Bearer sk_si_…". An outage of the store is never a 401. */
-bool co_authenticate(request_t *r)
+/* The key of the Authorization header, or of a subprotocol. STR_NULL: answered. */
+static str_t co_key(call_t *call)
 {
-    call_t *call = r->call;
-    str_t   h = call_header(call, "authorization"), key = h.n ? STR_NULL : subprotocol_key(call);
-    uint8_t digest[SHA256_LEN];
-    char    hex[2 * SHA256_LEN + 1];
-    int     rc;
+    str_t h = call_header(call, "authorization"), key = h.n ? STR_NULL : subprotocol_key(call);
 
     if (key.n) {
-        h = str_of(arena_printf(call->arena, "Bearer %.*s", STR_ARG(key)));
+        return key;
     }
     if (h.n == 0) {
         co_problem(call, 401, "unauthorized", NULL, "send Authorization: Bearer sk_si_…");
-        return false;
-    }
-    if (h.n < 8 || h.n > KEY_MAX || strncasecmp(h.p, "Bearer ", 7) != 0) {
+    } else if (h.n < 8 || strncasecmp(h.p, "Bearer ", 7) != 0) {
         co_problem(call, 401, "unauthorized", NULL, "the Authorization header holds no bearer key");
+    } else {
+        key = (str_t) { h.p + 7, h.n - 7 };
+    }
+    return key;
+}
+
+/*
+ * Who is calling, by "Authorization: Bearer sk_si_…". What is no key by its checksum is refused without asking anybody. An
+ * outage of the store is never a 401.
+ */
+bool co_authenticate(request_t *r)
+{
+    call_t *call = r->call;
+    str_t   key = co_key(call);
+    int     rc;
+
+    if (!key.n) {
         return false;
     }
-    sha256(digest, h.p + 7, h.n - 7);
-    hex_encode(hex, digest, sizeof(digest));
-    rc = co_store_key(call->arena, hex, &r->who);
-    if (rc == SI_EDENIED || rc == SI_ENOENT) {
+    if (!key_valid(key)) {
+        co_problem(call, 401, "unauthorized", NULL, "this is no API key; it may have been cut or mistyped");
+        return false;
+    }
+    rc = co_verdict(call->arena, key, &r->who);
+    if (rc == SI_EDENIED) {
         co_problem(call, 401, "unauthorized", NULL, "the key is unknown, expired or revoked");
-        return false;
-    }
-    if (rc) {
+    } else if (rc) {
         co_problem_rc(call, rc);
-        return false;
+    } else {
+        call->tenant = r->who.tenant;
+        call->user = r->who.user;
     }
-    call->tenant = r->who.tenant;
-    call->user = r->who.user;
-    return true;
+    return rc == 0;
 }

@@ -13,6 +13,7 @@
 #include "link/link.h"
 #include "run/co.h"
 #include "run/loop.h"
+#include "store/verdict.h"
 #include "turn/conv.h"
 
 #define STATUS_MAX  (4u << 20)
@@ -58,6 +59,7 @@ void co_status(request_t *r)
 {
     buf_t    b;
     census_t s = { &b, loop_now(), false };
+    verdicts_count_t keys = verdicts_count();
 
     if (call_header(r->call, "x-si-internal").n == 0) {
         co_problem(r->call, 404, "not_found", NULL, "the edge answers this, with si_status");
@@ -68,9 +70,10 @@ void co_status(request_t *r)
     buf_json_str(&b, str_of(proc.node));
     buf_printf(&b, ",\"draining\":%s,\"database\":{\"connections\":%zu},\"redis\":%s,\"calls\":%zu,\"sockets\":%zu,"
                "\"conversations\":%zu,"
+               "\"keys\":{\"known\":%zu,\"unknown\":%zu,\"hits\":%" PRIu64 ",\"asked\":%" PRIu64 "},"
                "\"turns\":{\"running\":%zu,\"unfinished\":%zu},\"coroutines\":%zu,\"running\":[",
-               yes(proc.draining), pg_ready(), yes(redis_ready()), links_calls(), sockets_count(), convs_count(), turns_running(),
-               turns_unfinished(), co_count());
+               yes(proc.draining), pg_ready(), yes(redis_ready()), links_calls(), sockets_count(), convs_count(), keys.good,
+               keys.bad, keys.hits, keys.asked, turns_running(), turns_unfinished(), co_count());
     co_each(put_turn, &s);
     buf_puts(&b, "]}");
     co_json(r->call, 200, (str_t) { b.p, b.n }, 0, NULL);

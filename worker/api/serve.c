@@ -15,6 +15,7 @@
 #include "run/co.h"
 #include "run/loop.h"
 #include "run/master.h"
+#include "store/verdict.h"
 #include "turn/bus.h"
 #include "turn/conv.h"
 #include "turn/feed.h"
@@ -103,6 +104,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     if (redis_init(conf->redis_url)) {
         si_die("redis.url is not a Redis address");
     }
+    verdicts_init();
     convs_init();
     bus_init();
     feeds_init();

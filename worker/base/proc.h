@@ -27,6 +27,7 @@ typedef struct proc {
     struct convs    *convs;    /* turn/conv */
     struct sockets  *sockets;  /* api/socket */
     struct feeds    *feeds;    /* turn/feed */
+    struct verdicts *verdicts; /* store/verdict */
 } proc_t;
 
 extern proc_t proc;

@@ -43,6 +43,7 @@ typedef struct conf {
     const char *log_file;       /* NULL: stderr */
     int         log_level;
 
+    uint64_t    auth_cache, auth_negative_cache, auth_grace;    /* ms, see store/verdict.h */
     uint64_t    calls_max;      /* at once in one worker */
     uint64_t    turns_max;      /* running in one worker; past it 503 */
     uint64_t    turns_queued;   /* waiting in one conversation; past it 409 */

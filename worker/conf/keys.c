@@ -40,6 +40,13 @@ const conf_key_t conf_keys[] = {
     { "log.level", KEY_LEVEL, "info", 0, 0, IN(log_level), "debug|info|warn|error|alert",
       "lowest level that is written", false },
 
+    { "auth.cache", KEY_DURATION, "60s", 0, 1 * HOUR, IN(auth_cache), NULL,
+      "how long Postgres is not asked again about an API key that it knew", false },
+    { "auth.negative_cache", KEY_DURATION, "5s", 0, 600 * SEC, IN(auth_negative_cache), NULL,
+      "and about one that it did not know", false },
+    { "auth.grace", KEY_DURATION, "10m", 0, 24 * HOUR, IN(auth_grace), NULL,
+      "while Postgres is away, a key that it knew goes on working for so much longer", false },
+
     { "limits.calls_max", KEY_NUMBER, "20000", 1, 1000000, IN(calls_max), NULL,
       "calls at once in one worker; past it 503", false },
     { "limits.turns_max", KEY_NUMBER, "5000", 1, 100000, IN(turns_max), NULL,

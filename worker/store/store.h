@@ -16,8 +16,11 @@ typedef struct {
 
 /* --- auth.c: tenant, app_user, user_identity, device, api_key --- */
 
-/* hash: SHA-256 of the whole key, lower-case hex. SI_EDENIED: unknown, expired, revoked. */
-int co_store_key(arena_t *a, const char *hash_hex, identity_t *out);
+/*
+ * hash: SHA-256 of the whole key, lower-case hex. SI_EDENIED: unknown, expired, revoked, or its user or tenant is disabled.
+ * *expires: ms since 1970, UINT64_MAX: never. Callers want co_verdict() (store/verdict.h).
+ */
+int co_store_key(arena_t *a, const char *hash_hex, identity_t *out, uint64_t *expires);
 
 /* --- worker.c: who lives, who owns which conversation (operational rows: ids only, no row-level security) --- */
 

@@ -1,0 +1,106 @@
+/* Of store.c: what is kept of keys that Postgres was asked about. */
+#ifndef STORE_VERDICT_H
+#define STORE_VERDICT_H
+
+#include "base/proc.h"
+#include "conf/conf.h"
+#include "store/key.h"
+#include "store/verdict.h"
+#include "tap.h"
+
+static uint64_t questions(void) { return verdicts_count().asked; }
+
+/* Asked about by two at once, and forgotten meanwhile: then the first answer does not count. */
+typedef struct {
+    const char *key;
+    int         rc;
+    wait_t      done;
+} asker_t;
+
+static void co_asker(void *arg)
+{
+    asker_t   *k = arg;
+    arena_t   *a = arena_new(1024);
+    identity_t who;
+
+    k->rc = co_verdict(a, str_of(k->key), &who);
+    arena_free(a);
+    wait_wake(&k->done, 0);
+}
+
+static void co_test_races(const char *key)
+{
+    asker_t  two[2] = { { .key = key, .rc = 1 }, { .key = key, .rc = 1 } };
+    char     hash[65];
+    uint64_t before = questions();
+
+    key_hash(str_of(key), hash);
+    verdict_drop(str_of(hash));
+    for (int i = 0; i < 2; i++) {
+        wait_init(&two[i].done);
+        co_spawn("asker", co_asker, &two[i]);
+    }
+    while (questions() == before) {
+        co_yield();
+    }
+    verdict_drop(str_of(hash));
+    for (int i = 0; i < 2; i++) {
+        co_wait(&two[i].done, "test", CO_NO_DEADLINE);
+        is_int(two[i].rc, 0, "who asks meanwhile gets the answer");
+    }
+    is_int((int) (questions() - before), 2, "of a second question, since the key was dropped during the first");
+}
+
+static void co_test_bounds(arena_t *a, const char *key)
+{
+    char       other[KEY_LEN + 1], first[KEY_LEN + 1];
+    identity_t who;
+    uint64_t   before;
+    int        wrong = 0;
+
+    key_new(first);
+    wrong += co_verdict(a, str_of(first), &who) != SI_EDENIED;
+    for (int i = 0; i < VERDICTS_BAD_MAX; i++) {
+        key_new(other);
+        wrong += co_verdict(a, str_of(other), &who) != SI_EDENIED;
+    }
+    is_int(wrong, 0, "unknown keys");
+    is_int((int) verdicts_count().bad, VERDICTS_BAD_MAX, "are kept up to the maximum");
+    before = questions();
+    is_int(co_verdict(a, str_of(other), &who), SI_EDENIED, "the last one");
+    is_int(co_verdict(a, str_of(key), &who), 0, "and a known one");
+    is_int((int) (questions() - before), 0, "are known still");
+    is_int(co_verdict(a, str_of(first), &who), SI_EDENIED, "the first one");
+    is_int((int) (questions() - before), 1, "has been forgotten");
+}
+
+static void co_test_verdicts(arena_t *a, const char *keys[4])
+{
+    static conf_t conf = { .auth_cache = 600000, .auth_negative_cache = 600000, .auth_grace = 600000 };
+    conf_t       *was = proc.conf;
+    identity_t    who, again;
+    char          hash[65];
+
+    proc.conf = &conf;
+    verdicts_init();
+    is_int(co_verdict(a, str_of(keys[0]), &who), 0, "a verdict");
+    is_int(co_verdict(a, str_of(keys[0]), &again), 0, "and again");
+    ok(strcmp(who.user, again.user) == 0 && strcmp(who.key_id, again.key_id) == 0 && strcmp(who.tenant, again.tenant) == 0, "the same");
+    is_int((int) questions(), 1, "asked for once");
+    key_hash(str_of(keys[0]), hash);
+    verdict_drop(str_of(hash));
+    is_int((int) verdicts_count().good, 0, "a dropped one is forgotten");
+    is_int(co_verdict(a, str_of(keys[0]), &who), 0, "and asked for");
+    is_int((int) questions(), 2, "again");
+    verdicts_doubt();
+    is_int(co_verdict(a, str_of(keys[0]), &who), 0, "in doubt");
+    is_int((int) questions(), 3, "all are asked for again");
+    verdict_drop(STR("nonsense"));
+    verdict_drop(STR_NULL);
+    is_int((int) verdicts_count().good, 1, "nonsense drops nothing");
+    co_test_races(keys[0]);
+    co_test_bounds(a, keys[0]);
+    proc.conf = was;
+}
+
+#endif

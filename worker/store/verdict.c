@@ -1,0 +1,269 @@
+#include "store/verdict.h"
+
+#include "base/hash.h"
+#include "base/logger.h"
+#include "base/proc.h"
+#include "base/util.h"
+#include "conf/conf.h"
+#include "io/pg.h"
+#include "run/co.h"
+#include "store/key.h"
+
+#define WAIT_MS        11000    /* longer than the store's deadline */
+#define STALE_WAIT_MS  1000     /* a key that was known waits no longer for an answer */
+#define PAUSE_MS       5000     /* and asks no sooner after Postgres has failed to give one */
+#define TRIES          3        /* a key that is revoked while it is asked about is asked about again */
+
+typedef struct {
+    hash_node_t node;           /* verdicts.table */
+    list_t      lru;            /* verdicts.good or .bad; in none while it has never been answered */
+    char        hash[2 * SHA256_LEN + 1];
+    bool        known, good;    /* answered at all; and so */
+    bool        asking, again;  /* a question is under way; its answer does not count */
+    bool        dropped;        /* not in the table any more */
+    uint64_t    at, round;      /* clock_ms() and verdicts.round when the question was sent */
+    uint64_t    pause;          /* clock_ms() */
+    uint64_t    expires;        /* clock_wall_ms(), UINT64_MAX: never */
+    identity_t  who;
+    list_t      askers;         /* waiter_t */
+    unsigned    refs;           /* those, and the question */
+} verdict_t;
+
+typedef struct verdicts {
+    hash_t   table;
+    list_t   good, bad;         /* the one used last at the end */
+    uint64_t round;             /* grows when all is in doubt */
+    verdicts_count_t count;
+} verdicts_t;
+
+void verdicts_init(void)
+{
+    verdicts_t *s = si_calloc(sizeof(*s));
+
+    hash_init(&s->table);
+    list_init(&s->good);
+    list_init(&s->bad);
+    proc.verdicts = s;
+}
+
+verdicts_count_t verdicts_count(void)
+{
+    return proc.verdicts->count;
+}
+
+/* --- one verdict --- */
+
+static void forget_who(verdict_t *v)
+{
+    free((char *) v->who.tenant);
+    free((char *) v->who.user);
+    free((char *) v->who.key_id);
+    free((char *) v->who.scopes);
+    v->who = (identity_t) { 0 };
+}
+
+static void unref(verdict_t *v)
+{
+    if (--v->refs == 0 && v->dropped) {
+        forget_who(v);
+        free(v);
+    }
+}
+
+/* Out of the list of its kind. */
+static void unlist(verdict_t *v)
+{
+    if (v->known) {
+        list_remove(&v->lru);
+        *(v->good ? &proc.verdicts->count.good : &proc.verdicts->count.bad) -= 1;
+        v->known = v->good = false;
+    }
+}
+
+static void drop(verdict_t *v)
+{
+    unlist(v);
+    hash_del(&proc.verdicts->table, &v->node);
+    v->dropped = true;
+    v->refs++;
+    unref(v);
+}
+
+static verdict_t *find(str_t hash)
+{
+    hash_node_t *n = hash_get(&proc.verdicts->table, hash);
+
+    return n ? container_of(n, verdict_t, node) : NULL;
+}
+
+static verdict_t *place(const char *hash)
+{
+    verdict_t *v = find(str_of(hash));
+
+    if (!v) {
+        v = si_calloc(sizeof(*v));
+        memcpy(v->hash, hash, sizeof(v->hash));
+        list_init(&v->lru);
+        list_init(&v->askers);
+        hash_put(&proc.verdicts->table, &v->node, str_of(v->hash));
+    }
+    return v;
+}
+
+/* Puts it at the end of the list of its kind; the oldest that is not being asked about goes. */
+static void enlist(verdict_t *v, bool good)
+{
+    verdicts_t *s = proc.verdicts;
+    list_t     *all = good ? &s->good : &s->bad;
+    size_t     *n = good ? &s->count.good : &s->count.bad;
+
+    unlist(v);
+    v->known = true;
+    v->good = good;
+    list_push(all, &v->lru);
+    if (++*n > (good ? VERDICTS_GOOD_MAX : VERDICTS_BAD_MAX)) {
+        verdict_t *oldest = list_first(all, verdict_t, lru);
+        if (oldest && !oldest->asking) {
+            drop(oldest);
+        }
+    }
+}
+
+/* --- the question --- */
+
+static void learn(verdict_t *v, int rc, const identity_t *who, uint64_t expires)
+{
+    forget_who(v);
+    if (rc == 0) {
+        v->who = (identity_t) { si_strdup(who->tenant), si_strdup(who->user), si_strdup(who->key_id), si_strdup(who->scopes) };
+    }
+    v->expires = expires;
+    enlist(v, rc == 0);
+}
+
+static int co_look(verdict_t *v)
+{
+    arena_t   *a = arena_new(4096);
+    identity_t who;
+    uint64_t   at = clock_ms(), round = proc.verdicts->round, expires = UINT64_MAX;
+    int        rc;
+
+    v->again = false;
+    proc.verdicts->count.asked++;
+    log_line(LOG_DEBUG, "key looked up", NULL);
+    rc = co_store_key(a, v->hash, &who, &expires);
+    if (!v->again && (rc == 0 || rc == SI_EDENIED)) {
+        v->at = at;
+        v->round = round;
+        learn(v, rc, &who, expires);
+    }
+    arena_free(a);
+    return v->again ? SI_EUNAVAIL : rc;
+}
+
+static void co_ask(void *arg)
+{
+    verdict_t *v = arg;
+    int        rc, tries = 0;
+
+    do {
+        rc = co_look(v);
+    } while (v->again && ++tries < TRIES);
+    v->asking = false;
+    if (rc && rc != SI_EDENIED) {
+        v->pause = clock_ms() + PAUSE_MS;
+        if (!v->known) {
+            drop(v);
+        }
+    }
+    waiters_wake(&v->askers, rc);
+    unref(v);
+}
+
+/* --- the answer --- */
+
+static bool valid(const verdict_t *v)
+{
+    return v->known && v->good && clock_wall_ms() < v->expires;
+}
+
+static bool fresh(const verdict_t *v)
+{
+    const conf_t *c = proc.conf;
+
+    return v->known && v->round == proc.verdicts->round
+        && clock_ms() < v->at + (v->good ? c->auth_cache : c->auth_negative_cache) && (!v->good || valid(v));
+}
+
+/* Good enough while Postgres does not answer. */
+static bool usable(const verdict_t *v)
+{
+    return valid(v) && clock_ms() < v->at + proc.conf->auth_cache + proc.conf->auth_grace;
+}
+
+static int read_out(verdict_t *v, arena_t *a, identity_t *out)
+{
+    if (!v->good) {
+        return SI_EDENIED;
+    }
+    *out = (identity_t) { arena_strdup(a, v->who.tenant), arena_strdup(a, v->who.user), arena_strdup(a, v->who.key_id),
+                          arena_strdup(a, v->who.scopes) };
+    return 0;
+}
+
+static int co_answer(verdict_t *v, arena_t *a, identity_t *out)
+{
+    bool stale = usable(v);
+    int  rc;
+
+    if (!v->asking) {
+        v->asking = true;
+        v->refs++;
+        co_spawn("key", co_ask, v);
+    }
+    rc = co_wait_in(&v->askers, "key", clock_ms() + (stale ? STALE_WAIT_MS : WAIT_MS));
+    if (rc == SI_ETIMEDOUT && stale) {
+        v->pause = clock_ms() + PAUSE_MS;
+    }
+    if (rc == 0 || rc == SI_EDENIED) {
+        return v->known ? read_out(v, a, out) : rc ? rc : SI_EDENIED;      /* it may have been revoked a moment later */
+    }
+    return rc != SI_ECANCELED && usable(v) ? read_out(v, a, out) : rc;
+}
+
+int co_verdict(arena_t *a, str_t key, identity_t *out)
+{
+    char       hash[2 * SHA256_LEN + 1];
+    verdict_t *v;
+    int        rc;
+
+    key_hash(key, hash);
+    v = place(hash);
+    if (fresh(v) || (usable(v) && (pg_ready() == 0 || clock_ms() < v->pause))) {
+        proc.verdicts->count.hits++;
+        list_remove(&v->lru);
+        list_push(v->good ? &proc.verdicts->good : &proc.verdicts->bad, &v->lru);
+        return read_out(v, a, out);
+    }
+    v->refs++;
+    rc = co_answer(v, a, out);
+    unref(v);
+    return rc;
+}
+
+void verdict_drop(str_t hash)
+{
+    verdict_t *v = find(hash);
+
+    if (v && v->asking) {
+        v->again = true;
+        unlist(v);
+    } else if (v) {
+        drop(v);
+    }
+}
+
+void verdicts_doubt(void)
+{
+    proc.verdicts->round++;
+}
