@@ -140,6 +140,10 @@ finish($mine);
 is scalar($hers->seen), 0, 'another user sees nothing of it';
 is $si->http(GET => '/v1/events', { Authorization => 'Bearer nobody' })->{status}, 401, 'and nobody nothing';
 
+my $feeds = 0;
+$feeds += $_->{feeds} for @{ $si->status->{workers} };
+is $feeds, 2, 'two users read theirs, each in one worker';
+
 # --- workers die: the one that runs a turn, and the one that has the feed ---
 
 $live = feed('?from=now');

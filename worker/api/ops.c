@@ -15,6 +15,7 @@
 #include "run/loop.h"
 #include "store/verdict.h"
 #include "turn/conv.h"
+#include "turn/feed.h"
 
 #define STATUS_MAX  (4u << 20)
 
@@ -69,11 +70,11 @@ void co_status(request_t *r)
     buf_printf(&b, "{\"worker\":\"%s\",\"node\":", proc.instance);
     buf_json_str(&b, str_of(proc.node));
     buf_printf(&b, ",\"draining\":%s,\"database\":{\"connections\":%zu},\"redis\":%s,\"calls\":%zu,\"sockets\":%zu,"
-               "\"conversations\":%zu,"
+               "\"conversations\":%zu,\"feeds\":%zu,"
                "\"keys\":{\"known\":%zu,\"unknown\":%zu,\"hits\":%" PRIu64 ",\"asked\":%" PRIu64 "},"
                "\"turns\":{\"running\":%zu,\"unfinished\":%zu},\"coroutines\":%zu,\"running\":[",
-               yes(proc.draining), pg_ready(), yes(redis_ready()), links_calls(), sockets_count(), convs_count(), keys.good,
-               keys.bad, keys.hits, keys.asked, turns_running(), turns_unfinished(), co_count());
+               yes(proc.draining), pg_ready(), yes(redis_ready()), links_calls(), sockets_count(), convs_count(), feeds_count(),
+               keys.good, keys.bad, keys.hits, keys.asked, turns_running(), turns_unfinished(), co_count());
     co_each(put_turn, &s);
     buf_puts(&b, "]}");
     co_json(r->call, 200, (str_t) { b.p, b.n }, 0, NULL);
