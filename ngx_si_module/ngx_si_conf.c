@@ -150,13 +150,15 @@ ngx_si_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* a directive without arguments: its handler is the command's post */
+
 char *
-ngx_si_conf_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+ngx_si_conf_content(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
-    clcf->handler = ngx_si_status_handler;
+    clcf->handler = (ngx_http_handler_pt) cmd->post;
 
     return NGX_CONF_OK;
 }

@@ -238,6 +238,8 @@ ngx_si_link_hello(ngx_si_link_t *link, const u_char *p, size_t len)
     }
 
     link->state = NGX_SI_LINK_UP;
+    ngx_si_count(link->pool->proc, NGX_SI_LINKS, 1);
+    ngx_si_count(link->pool->proc, NGX_SI_LINKED, 1);
     ngx_add_timer(&link->timer, NGX_SI_PING);
 
     ngx_log_error(NGX_LOG_INFO, link->connection->log, 0,
@@ -497,6 +499,10 @@ ngx_si_link_close(ngx_si_link_t *link, const char *reason)
     ngx_si_slot_t  *slot;
 
     ngx_si_link_log(link, reason);
+
+    if (link->state == NGX_SI_LINK_UP || link->state == NGX_SI_LINK_AWAY) {
+        ngx_si_count(link->pool->proc, NGX_SI_LINKS, -1);
+    }
 
     link->state = NGX_SI_LINK_DEAD;
 

@@ -103,6 +103,7 @@ ngx_si_log_join(ngx_si_mirror_t *m, ngx_si_ctx_t *ctx)
     ngx_si_census_mark(m);
 
     ngx_si_count(ctx->proc, NGX_SI_READERS, 1);
+    ngx_si_count(ctx->proc, NGX_SI_READ, 1);
 
     ngx_si_log_release(m);
 

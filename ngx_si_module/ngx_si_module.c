@@ -5,6 +5,7 @@
 
 
 #include "ngx_si_module.h"
+#include "ngx_si_status.h"
 
 
 static ngx_int_t ngx_si_add_variables(ngx_conf_t *cf);
@@ -69,10 +70,17 @@ static ngx_command_t  ngx_si_commands[] = {
 
     { ngx_string("si_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
-      ngx_si_conf_status,
+      ngx_si_conf_content,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,
-      NULL },
+      ngx_si_status_handler },
+
+    { ngx_string("si_metrics"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_si_conf_content,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      ngx_si_metrics_handler },
 
       ngx_null_command
 };

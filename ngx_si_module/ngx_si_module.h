@@ -19,6 +19,7 @@
 #include <ngx_http.h>
 
 #include "../worker/link/frame.h"
+#include "ngx_si_zone.h"
 
 
 #define NGX_SI_WORKERS_MAX   128         /* slots of one pool */
@@ -66,29 +67,6 @@ typedef struct {
     ngx_msec_t                last;
     ngx_socket_t              fd;
 } ngx_si_seat_t;
-
-
-/* shared counters: gauges first, then totals, which outlive their process */
-
-typedef enum {
-    NGX_SI_READERS = 0,     /* requests that read a log */
-    NGX_SI_LOGS,            /* mirrors */
-    NGX_SI_CALLS,           /* requests in this module, readers too */
-    NGX_SI_GAUGES,
-
-    NGX_SI_BYTES = NGX_SI_GAUGES,   /* answer bytes handed to clients */
-    NGX_SI_SLOW,                    /* readers closed at si_stream_buffer */
-    NGX_SI_STALL,                   /* at si_stream_stall */
-    NGX_SI_DRAIN,                   /* by a graceful exit */
-    NGX_SI_LOST,                    /* with their worker */
-    NGX_SI_COUNTERS
-} ngx_si_counter_e;
-
-
-typedef struct {
-    ngx_atomic_t              pid;      /* 0: free */
-    ngx_atomic_t              value[NGX_SI_COUNTERS];
-} ngx_si_row_t;
 
 
 typedef struct {
@@ -402,22 +380,15 @@ ngx_si_queue_take(ngx_queue_t *to, ngx_queue_t *from)
 }
 
 
-#define ngx_si_count(proc, what, n)  ((proc)->row->value[what] += (n))
-
-
 /* ngx_si_conf.c */
 char *ngx_si_conf_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_si_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-char *ngx_si_conf_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_si_conf_content(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_si_pool_t *ngx_si_conf_find_pool(ngx_si_main_conf_t *smcf,
     ngx_str_t *name);
 
-/* ngx_si_zone.c */
+/* ngx_si_zone.c; more of it in ngx_si_zone.h */
 ngx_int_t ngx_si_zone_add(ngx_conf_t *cf, ngx_si_main_conf_t *smcf);
-void ngx_si_zone_claim(ngx_si_proc_t *proc);
-void ngx_si_zone_release(ngx_si_proc_t *proc);
-/* sums of all living processes, totals of dead ones too */
-void ngx_si_zone_sum(ngx_si_proc_t *proc, ngx_atomic_uint_t *sum);
 
 /* ngx_si_slot.c */
 ngx_int_t ngx_si_pool_start(ngx_si_pool_t *pool, ngx_si_proc_t *proc,
@@ -473,7 +444,9 @@ ngx_int_t ngx_si_frame_read(ngx_si_link_t *link);
 ngx_int_t ngx_si_open_send(ngx_si_ctx_t *ctx, ngx_si_link_t *link);
 ngx_int_t ngx_si_open_body(ngx_si_ctx_t *ctx);
 ngx_int_t ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_link_t *link);
-ngx_int_t ngx_si_open_status(ngx_si_call_t *call, ngx_si_link_t *link);
+/* asks a worker for a path that only the edge may ask for */
+ngx_int_t ngx_si_open_query(ngx_si_call_t *call, ngx_si_link_t *link,
+    ngx_str_t *path);
 
 /* ngx_si_call.c, ngx_si_problem.c */
 ngx_int_t ngx_si_call_handler(ngx_http_request_t *r);
@@ -587,10 +560,6 @@ void ngx_si_tick_remove(ngx_si_ctx_t *ctx);
 void ngx_si_tick_post(ngx_si_proc_t *proc);
 /* when a reader that came during the exit must be closed */
 void ngx_si_tick_drain(ngx_si_ctx_t *ctx);
-
-/* ngx_si_status.c */
-ngx_int_t ngx_si_status_handler(ngx_http_request_t *r);
-
 
 extern ngx_module_t  ngx_si_module;
 

@@ -349,14 +349,15 @@ ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_link_t *link)
 
 
 ngx_int_t
-ngx_si_open_status(ngx_si_call_t *call, ngx_si_link_t *link)
+ngx_si_open_query(ngx_si_call_t *call, ngx_si_link_t *link,
+    ngx_str_t *path)
 {
     ngx_uint_t       pass;
     ngx_si_writer_t  w = { NULL, 0 };
 
     for (pass = 0; pass < 2; pass++) {
         ngx_si_open_field(&w, SI_T_METHOD, (u_char *) "GET", 3);
-        ngx_si_open_field(&w, SI_T_PATH, (u_char *) "/status", 7);
+        ngx_si_open_field(&w, SI_T_PATH, path->data, path->len);
         ngx_si_open_field(&w, SI_T_ADDR, (u_char *) "unix:", 5);
         ngx_si_open_pair(&w, (u_char *) "x-si-internal", 13,
                          (u_char *) "1", 1);

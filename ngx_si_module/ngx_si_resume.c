@@ -269,6 +269,7 @@ ngx_si_resume_attach(ngx_si_mirror_t *m, const u_char *p, size_t len)
 
     ngx_si_call_unbind(&m->resume, 0);
     ngx_si_resume_found(m);
+    ngx_si_count(m->proc, NGX_SI_RESUMED, 1);
     ngx_si_log_bind(m, link, si_get64(p), si_get32(p + 8));
 
     return NULL;

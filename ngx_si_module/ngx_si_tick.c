@@ -87,6 +87,7 @@ ngx_si_tick_add(ngx_si_ctx_t *ctx)
     ngx_queue_insert_tail(bucket, &ctx->bucket);
     proc->requests++;
     ngx_si_count(proc, NGX_SI_CALLS, 1);
+    ngx_si_count(proc, NGX_SI_CALLED, 1);
 
     proc->tick.cancelable = 0;
 

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # scripts/sources.pl CHECK...: what scripts/check measures in the sources themselves. Prints offenders as file:line: text and
-# exits 1 when there are any. Checks: sizes layers banned co docs-directives docs-keys docs-routes docs-events
+# exits 1 when there are any. Checks: sizes layers banned co docs-directives docs-metrics docs-keys docs-routes docs-events
 use strict;
 use warnings;
 use File::Find ();
@@ -150,6 +150,35 @@ sub readme {
     return $text;
 }
 
+# The first cells of all tables: [first cell of the table's first line, the cell, the number of the line].
+sub table_cells {
+    my ($n, $header, @cells) = (0);
+    for my $line (split /\n/, shift) {
+        $n++;
+        my ($cell) = $line =~ /^\|\s*([^|]*?)\s*\|/ or do { undef $header; next };
+        $header //= $cell;
+        push @cells, [$header, $cell, $n];
+    }
+    return @cells;
+}
+
+# Metrics of the edge and of the worker, which are told of in the README's table of metrics, both ways.
+sub check_docs_metrics {
+    my (%have, %told);
+    for my $f (@edge, @worker) {
+        my $text = slurp($f);
+        $have{$1} ||= $f while $text =~ /\{\s*"(si_\w+)",\s*"(?:gauge|counter|[A-Z][^"]*\.)"/g;
+        $have{$1} ||= $f while $text =~ /# HELP (si_\w+) [A-Z]/g;
+    }
+    for (table_cells(readme())) {
+        my ($header, $cell, $n) = @$_;
+        while ($header eq 'metric' && $cell =~ /`(si_\w+)/g) { $told{$1} ||= $n }
+    }
+    for (sort keys %have) { bad($have{$_}, 1, "the metric $_ is in no table of README.md") unless $told{$_} }
+    for (sort keys %told) { bad('README.md', $told{$_}, "nobody has the metric $_") unless $have{$_} }
+    bad('ngx_si_module', 1, 'no metric found: are they where this script looks?') unless %have;
+}
+
 # Both ways: what the module registers stands in a table of the README, and what stands there is registered.
 sub check_docs_directives {
     my $readme = readme();
@@ -162,11 +191,9 @@ sub check_docs_directives {
         if (defined $variables) { $variable{$1} = $f while $variables =~ /ngx_string\("(si_\w+)"\)/g }
     }
     my (%told, %told_variable);
-    my $n = 0;
-    for my $line (split /\n/, $readme) {
-        $n++;
-        next unless $line =~ /^\|([^|]*)\|/;
-        my $cell = $1;
+    for (table_cells($readme)) {
+        my ($header, $cell, $n) = @$_;
+        next if $header eq 'metric';
         while ($cell =~ /`\$(si_\w+)/g) { $told_variable{$1} ||= $n }
         while ($cell =~ /`(si_\w+)/g) { $told{$1} ||= $n }
     }
@@ -251,7 +278,7 @@ sub check_docs_events {
 }
 
 my %checks = (sizes => \&check_sizes, layers => \&check_layers, banned => \&check_banned, co => \&check_co,
-    'docs-directives' => \&check_docs_directives, 'docs-keys' => \&check_docs_keys, 'docs-routes' => \&check_docs_routes,
+    'docs-directives' => \&check_docs_directives, 'docs-metrics' => \&check_docs_metrics, 'docs-keys' => \&check_docs_keys, 'docs-routes' => \&check_docs_routes,
     'docs-events' => \&check_docs_events);
 for my $name (@ARGV) { ($checks{$name} or die "sources.pl: no check $name\n")->() }
 print "$_\n" for @notes, @bad;

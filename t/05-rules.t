@@ -53,6 +53,12 @@ finds 'docs-directives', qr{the directive si_pass is in no table}, 'an undocumen
 finds 'docs-directives', qr{^README\.md:3: the module has no directive si_gone}, 'documentation of nothing', 'ngx_si_module/a.c' => $module, 'README.md' => "| `\$si_user` | x |\n| `si_pass POOL` | x |\n| `si_gone` | x |\n";
 passes 'docs-directives', 'both agree', 'ngx_si_module/a.c' => $module, 'README.md' => "| `\$si_user` | x |\n| `si_pass POOL` | x |\n";
 
+my $metric = "    { \"si_calls\", \"gauge\", \"x\",\n";
+finds 'docs-metrics', qr{^ngx_si_module/a\.c:1: the metric si_calls is in no table}, 'a metric that nobody described', 'ngx_si_module/a.c' => $metric, 'README.md' => "| directive |\n| `si_calls` |\n";
+finds 'docs-metrics', qr{^README\.md:3: nobody has the metric si_gone}, 'and one that nobody has', 'ngx_si_module/a.c' => $metric, 'README.md' => "| metric |\n| `si_calls` |\n| `si_gone` |\n";
+passes 'docs-metrics', 'both agree', 'ngx_si_module/a.c' => $metric, 'worker/api/a.c' => "{ \"si_w\", \"What it is.\", 1 }", 'README.md' => "| metric | x |\n| `si_calls` | x |\n| `si_w` | x |\n";
+passes 'docs-directives', 'a metric is no directive', 'ngx_si_module/a.c' => $module, 'README.md' => "| `\$si_user` | x |\n| `si_pass POOL` | x |\n\n| metric | x |\n| `si_calls` | x |\n";
+
 my $keys = "    { \"log.level\", KEY_LEVEL, },\n    { \"models.*.provider\", KEY_PROVIDER, },\n";
 finds 'docs-keys', qr{^worker/conf/keys\.c:2: the key models\.\*\.provider is not in conf/si\.yaml}, 'a key without example', 'worker/conf/keys.c' => $keys, 'conf/si.yaml' => "log:\n  level: info\n", 'README.md' => "`log.level` `models.NAME.provider`\n";
 passes 'docs-keys', 'all there, one in a comment', 'worker/conf/keys.c' => $keys, 'conf/si.yaml' => "log:\n  level: info\nmodels:\n  x:\n    # provider: offline\n", 'README.md' => "`log.level` `models.NAME.provider`\n";

@@ -18,6 +18,7 @@
 #include "turn/feed.h"
 
 #define STATUS_MAX  (4u << 20)
+#define METRICS_MAX (64u << 10)
 
 static const char *yes(bool b)
 {
@@ -56,14 +57,23 @@ static void put_turn(co_t *co, const char *name, const char *label, const char *
     s->more = true;
 }
 
+/* Whether the edge itself asks; anybody else was answered. */
+static bool co_is_edge(request_t *r, const char *directive)
+{
+    if (call_header(r->call, "x-si-internal").n) {
+        return true;
+    }
+    co_problem(r->call, 404, "not_found", NULL, "the edge answers this, with %s", directive);
+    return false;
+}
+
 void co_status(request_t *r)
 {
     buf_t    b;
     census_t s = { &b, loop_now(), false };
     verdicts_count_t keys = verdicts_count();
 
-    if (call_header(r->call, "x-si-internal").n == 0) {
-        co_problem(r->call, 404, "not_found", NULL, "the edge answers this, with si_status");
+    if (!co_is_edge(r, "si_status")) {
         return;
     }
     buf_init(&b, STATUS_MAX);
@@ -78,6 +88,38 @@ void co_status(request_t *r)
     co_each(put_turn, &s);
     buf_puts(&b, "]}");
     co_json(r->call, 200, (str_t) { b.p, b.n }, 0, NULL);
+    buf_free(&b);
+}
+
+/* In the text format of Prometheus 0.0.4. The edge puts those of all workers together and adds labels that say which. */
+void co_metrics(request_t *r)
+{
+    const struct {
+        const char *name, *help;
+        size_t      value;
+    } gauges[] = {
+        { "si_worker_draining", "Whether the worker takes no new turns.", proc.draining },
+        { "si_worker_database_connections", "Connections to Postgres that are up.", pg_ready() },
+        { "si_worker_redis_up", "Whether Redis answers.", redis_ready() },
+        { "si_worker_calls", "Requests in the worker, WebSockets too.", links_calls() },
+        { "si_worker_sockets", "WebSockets.", sockets_count() },
+        { "si_worker_conversations", "Conversations in memory.", convs_count() },
+        { "si_worker_turns_running", "Turns that run.", turns_running() },
+        { "si_worker_turns_unfinished", "Turns that run or wait for their conversation's running one.", turns_unfinished() },
+        { "si_worker_coroutines", "Coroutines: calls, turns and the worker's own.", co_count() },
+    };
+    buf_t       b;
+    call_head_t head = { .status = 200, .type = "text/plain; version=0.0.4; charset=utf-8" };
+
+    if (!co_is_edge(r, "si_metrics")) {
+        return;
+    }
+    buf_init(&b, METRICS_MAX);
+    for (size_t i = 0; i < SI_COUNT(gauges); i++) {
+        buf_printf(&b, "# HELP %s %s\n# TYPE %s gauge\n%s %zu\n", gauges[i].name, gauges[i].help, gauges[i].name,
+                   gauges[i].name, gauges[i].value);
+    }
+    co_whole(r->call, &head, (str_t) { b.p, b.n });
     buf_free(&b);
 }
 

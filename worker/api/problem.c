@@ -25,7 +25,7 @@ static const char *title(int status)
     return "Error";
 }
 
-static void co_answer(call_t *call, call_head_t *head, str_t body)
+void co_whole(call_t *call, call_head_t *head, str_t body)
 {
     head->length = (int64_t) body.n;
     head->headers[head->nheaders][0] = "Cache-Control";
@@ -48,7 +48,7 @@ void co_json(call_t *call, int status, str_t body, size_t nheaders, const char *
             head.headers[head.nheaders++][1] = headers[i][1];
         }
     }
-    co_answer(call, &head, body);
+    co_whole(call, &head, body);
 }
 
 static void add_header(call_head_t *head, const char *name, const char *value)
@@ -71,7 +71,7 @@ static void co_put(call_t *call, call_head_t *head, const char *code, const char
         buf_json_str(&b, str_of(field));
     }
     buf_puts(&b, "}");
-    co_answer(call, head, (str_t) { b.p, b.n });
+    co_whole(call, head, (str_t) { b.p, b.n });
     buf_free(&b);
 }
 

@@ -13,6 +13,8 @@ void co_problem_allow(call_t *call, const char *allow);
 void co_problem_upgrade(call_t *call, const char *detail);
 /* Answers for a result of the store or of a conversation: SI_ENOENT 404, SI_EUNAVAIL 503, … */
 void co_problem_rc(call_t *call, int rc);
+/* Answers with a whole body, whose length is added to the head. */
+void co_whole(call_t *call, call_head_t *head, str_t body);
 /* Answers with JSON text; up to 6 further headers (name, value; NULL values are left out). */
 void co_json(call_t *call, int status, str_t body, size_t nheaders, const char *(*headers)[2]);
 

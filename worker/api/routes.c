@@ -23,6 +23,7 @@ const route_t routes[] = {
     { "GET",  "/v1/events", co_user_events, false },
     { "GET",  "/readyz", co_readyz, true },
     { "GET",  "/status", co_status, true },
+    { "GET",  "/metrics", co_metrics, true },
     { "GET",  "/openapi.json", co_openapi, true },
 };
 const size_t nroutes = SI_COUNT(routes);

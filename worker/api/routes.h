@@ -43,6 +43,7 @@ void co_user_events(request_t *r);              /* feeds.c */
 void co_feed_resume(call_t *call);
 void co_readyz(request_t *r);                   /* ops.c */
 void co_status(request_t *r);
+void co_metrics(request_t *r);
 void co_openapi(request_t *r);
 
 /* auth.c: fills r->who from the credential, or answers 401 / 503 and returns false. */

@@ -140,6 +140,7 @@ http {
         listen 127.0.0.1:$self->{h2} http2;
         $tls
         location = /status { si_status; }
+        location = /metrics { si_metrics; }
         location / { si_pass main$key; $self->{location} }
     }
 }

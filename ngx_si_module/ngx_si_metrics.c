@@ -1,0 +1,352 @@
+
+/*
+ * si_metrics: the counters in the text format of Prometheus, version 0.0.4.
+ * A family stands in it once, so what the workers say, each with HELP and
+ * TYPE of its own, is sorted by family and given labels.
+ */
+
+
+#include "ngx_si_module.h"
+#include "ngx_si_status.h"
+
+
+#define NGX_SI_METRICS_EDGE  (8 * 1024)     /* room for the edge's own */
+#define NGX_SI_LABEL_ROOM    64             /* beside the pool's name */
+
+
+typedef struct {
+    const char          *name;
+    const char          *type;      /* NULL: of the family above */
+    const char          *help;
+    const char          *label;     /* or NULL */
+    ngx_si_counter_e     counter;
+} ngx_si_metric_t;
+
+
+static ngx_chain_t *ngx_si_metrics_body(ngx_si_status_t *st);
+static ngx_int_t ngx_si_metrics_flatten(ngx_si_query_t *q, ngx_pool_t *pool);
+static size_t ngx_si_metrics_size(ngx_si_status_t *st);
+static u_char *ngx_si_metrics_edge(u_char *p, u_char *end,
+    ngx_si_status_t *st);
+static u_char *ngx_si_metrics_workers(u_char *p, u_char *end,
+    ngx_si_status_t *st);
+static u_char *ngx_si_metrics_family(u_char *p, u_char *end,
+    ngx_si_query_t *q, ngx_str_t *help);
+static u_char *ngx_si_metrics_labels(u_char *p, u_char *end,
+    ngx_si_query_t *q);
+static ngx_uint_t ngx_si_metrics_line(u_char **pos, u_char *end,
+    ngx_str_t *line);
+
+
+static const ngx_si_metric_t  ngx_si_metrics[] = {
+
+    { "si_calls", "gauge", "Requests in the module, readers of streams too.",
+      NULL, NGX_SI_CALLS },
+
+    { "si_requests_total", "counter", "Requests that came to the module.",
+      NULL, NGX_SI_CALLED },
+
+    { "si_stream_readers", "gauge", "Requests that read a log.",
+      NULL, NGX_SI_READERS },
+
+    { "si_stream_opened_total", "counter", "Readers that began.",
+      NULL, NGX_SI_READ },
+
+    { "si_stream_closed_total", "counter",
+      "Readers that were closed, by reason.",
+      "reason=\"slow\"", NGX_SI_SLOW },
+
+    { "si_stream_closed_total", NULL, NULL,
+      "reason=\"stall\"", NGX_SI_STALL },
+
+    { "si_stream_closed_total", NULL, NULL,
+      "reason=\"drain\"", NGX_SI_DRAIN },
+
+    { "si_stream_closed_total", NULL, NULL,
+      "reason=\"lost\"", NGX_SI_LOST },
+
+    { "si_logs", "gauge", "Logs of workers that are mirrored here.",
+      NULL, NGX_SI_LOGS },
+
+    { "si_logs_resumed_total", "counter",
+      "Logs that went on at a worker after their link was lost.",
+      NULL, NGX_SI_RESUMED },
+
+    { "si_sent_bytes_total", "counter",
+      "Bytes of answers handed to clients.",
+      NULL, NGX_SI_BYTES },
+
+    { "si_links", "gauge", "Links between nginx processes and workers.",
+      NULL, NGX_SI_LINKS },
+
+    { "si_links_opened_total", "counter", "Links that came up.",
+      NULL, NGX_SI_LINKED }
+};
+
+
+static const ngx_si_face_t  ngx_si_metrics_face = {
+    ngx_string("/metrics"),
+    ngx_string("text/plain; version=0.0.4; charset=utf-8"),
+    '#',
+    ngx_si_metrics_body
+};
+
+
+ngx_int_t
+ngx_si_metrics_handler(ngx_http_request_t *r)
+{
+    return ngx_si_query_start(r, &ngx_si_metrics_face);
+}
+
+
+static ngx_chain_t *
+ngx_si_metrics_body(ngx_si_status_t *st)
+{
+    u_char       *p;
+    ngx_uint_t    i;
+    ngx_pool_t   *pool = st->request->pool;
+    ngx_chain_t  *cl;
+
+    for (i = 0; i < st->n; i++) {
+        if (ngx_si_metrics_flatten(&st->queries[i], pool) != NGX_OK) {
+            return NULL;
+        }
+    }
+
+    cl = ngx_si_query_text(pool, ngx_si_metrics_size(st));
+    if (cl == NULL) {
+        return NULL;
+    }
+
+    p = ngx_si_metrics_edge(cl->buf->last, cl->buf->end, st);
+    cl->buf->last = ngx_si_metrics_workers(p, cl->buf->end, st);
+
+    return cl;
+}
+
+
+/* one buffer with whole lines, empty when the worker did not answer */
+
+static ngx_int_t
+ngx_si_metrics_flatten(ngx_si_query_t *q, ngx_pool_t *pool)
+{
+    u_char       *p;
+    ngx_chain_t  *cl, *next;
+
+    next = q->error ? NULL : q->body;
+
+    cl = ngx_si_query_text(pool, q->size + 1);
+    if (cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (p = cl->buf->pos; next; next = next->next) {
+        p = ngx_cpymem(p, next->buf->pos, ngx_buf_size(next->buf));
+    }
+
+    while (p > cl->buf->pos && p[-1] != '\n') {
+        p--;
+    }
+
+    *p = '\0';
+    cl->buf->last = p;
+    q->body = cl;
+
+    return NGX_OK;
+}
+
+
+static size_t
+ngx_si_metrics_size(ngx_si_status_t *st)
+{
+    u_char          *p;
+    size_t           size, label;
+    ngx_uint_t       i;
+    ngx_si_query_t  *q;
+
+    size = NGX_SI_METRICS_EDGE;
+
+    for (i = 0; i < st->n; i++) {
+        q = &st->queries[i];
+        label = 2 * q->pool->name.len + NGX_SI_LABEL_ROOM;
+        size += q->size + label;
+
+        for (p = q->body->buf->pos; p < q->body->buf->last; p++) {
+            size += *p == '\n' ? label : 0;
+        }
+    }
+
+    return size;
+}
+
+
+static u_char *
+ngx_si_metrics_edge(u_char *p, u_char *end, ngx_si_status_t *st)
+{
+    ngx_uint_t              i;
+    ngx_atomic_uint_t       sum[NGX_SI_COUNTERS];
+    const ngx_si_metric_t  *m = ngx_si_metrics;
+
+    ngx_si_zone_sum(st->proc, sum);
+
+    for (i = 0; i < sizeof(ngx_si_metrics) / sizeof(*m); i++, m++) {
+
+        if (m->type) {
+            p = ngx_slprintf(p, end, "# HELP %s %s\n# TYPE %s %s\n",
+                             m->name, m->help, m->name, m->type);
+        }
+
+        p = m->label ? ngx_slprintf(p, end, "%s{%s} %uA\n", m->name,
+                                    m->label, sum[m->counter])
+                     : ngx_slprintf(p, end, "%s %uA\n", m->name,
+                                    sum[m->counter]);
+    }
+
+    p = ngx_slprintf(p, end, "# HELP si_worker_up Whether the worker "
+                     "answered within a second.\n"
+                     "# TYPE si_worker_up gauge\n");
+
+    for (i = 0; i < st->n; i++) {
+        p = ngx_slprintf(p, end, "si_worker_up{");
+        p = ngx_si_metrics_labels(p, end, &st->queries[i]);
+        p = ngx_slprintf(p, end, "} %d\n", st->queries[i].error == NULL);
+    }
+
+    return p;
+}
+
+
+/*
+ * The families of the worker that said most.  Others have the same, but for
+ * those of an older or newer program during an upgrade.
+ */
+
+static u_char *
+ngx_si_metrics_workers(u_char *p, u_char *end, ngx_si_status_t *st)
+{
+    u_char          *pos;
+    ngx_str_t        help, type;
+    ngx_buf_t       *b;
+    ngx_uint_t       i;
+
+    b = NULL;
+
+    for (i = 0; i < st->n; i++) {
+        if (b == NULL || ngx_buf_size(st->queries[i].body->buf)
+                         > ngx_buf_size(b))
+        {
+            b = st->queries[i].body->buf;
+        }
+    }
+
+    for (pos = b ? b->pos : NULL; b && ngx_si_metrics_line(&pos, b->last,
+                                                            &help); )
+    {
+        if (help.len <= 7 || ngx_strncmp(help.data, "# HELP ", 7) != 0
+            || !ngx_si_metrics_line(&pos, b->last, &type))
+        {
+            continue;
+        }
+
+        p = ngx_slprintf(p, end, "%V%V", &help, &type);
+
+        for (i = 0; i < st->n; i++) {
+            p = ngx_si_metrics_family(p, end, &st->queries[i], &help);
+        }
+    }
+
+    return p;
+}
+
+
+/* the samples of one worker below that line of HELP */
+
+static u_char *
+ngx_si_metrics_family(u_char *p, u_char *end, ngx_si_query_t *q,
+    ngx_str_t *help)
+{
+    u_char      *pos, *last, *name;
+    ngx_str_t    line;
+    ngx_uint_t   found;
+
+    pos = q->body->buf->pos;
+    last = q->body->buf->last;
+    found = 0;
+
+    while (ngx_si_metrics_line(&pos, last, &line)) {
+
+        if (line.data[0] == '#') {
+            if (ngx_strncmp(line.data, "# HELP ", 7) == 0) {
+                found = line.len == help->len
+                        && ngx_memcmp(line.data, help->data, line.len) == 0;
+            }
+
+            continue;
+        }
+
+        if (!found) {
+            continue;
+        }
+
+        for (name = line.data; *name > ' ' && *name != '{'; name++) {
+            /* the name, then a space or labels */
+        }
+
+        p = ngx_slprintf(p, end, "%*s{", (size_t) (name - line.data),
+                         line.data);
+        p = ngx_si_metrics_labels(p, end, q);
+
+        p = *name == '{' ? ngx_slprintf(p, end, ",%*s", (size_t)
+                                        (line.data + line.len - name - 1),
+                                        name + 1)
+                         : ngx_slprintf(p, end, "}%*s", (size_t)
+                                        (line.data + line.len - name), name);
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_si_metrics_labels(u_char *p, u_char *end, ngx_si_query_t *q)
+{
+    size_t     i;
+    ngx_str_t *name = &q->pool->name;
+
+    p = ngx_slprintf(p, end, "pool=\"");
+
+    for (i = 0; i < name->len; i++) {
+        if (name->data[i] == '"' || name->data[i] == '\\') {
+            p = ngx_slprintf(p, end, "\\");
+        }
+
+        p = ngx_slprintf(p, end, "%c", name->data[i] == '\n' ? ' '
+                                       : name->data[i]);
+    }
+
+    return ngx_slprintf(p, end, "\",worker=\"%ui\"", q->slot);
+}
+
+
+/* the next line, with its end; 0: there is none */
+
+static ngx_uint_t
+ngx_si_metrics_line(u_char **pos, u_char *end, ngx_str_t *line)
+{
+    u_char  *nl;
+
+    if (*pos >= end) {
+        return 0;
+    }
+
+    nl = ngx_strlchr(*pos, end, '\n');
+    if (nl == NULL) {
+        return 0;
+    }
+
+    line->data = *pos;
+    line->len = nl + 1 - *pos;
+    *pos = nl + 1;
+
+    return 1;
+}
