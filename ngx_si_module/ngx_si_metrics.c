@@ -80,7 +80,11 @@ static const ngx_si_metric_t  ngx_si_metrics[] = {
       NULL, NGX_SI_LINKS },
 
     { "si_links_opened_total", "counter", "Links that came up.",
-      NULL, NGX_SI_LINKED }
+      NULL, NGX_SI_LINKED },
+
+    { "si_origin_refused_total", "counter",
+      "Requests without the secret of si_origin_secret.",
+      NULL, NGX_SI_UNPROVEN }
 };
 
 

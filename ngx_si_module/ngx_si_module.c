@@ -68,6 +68,13 @@ static ngx_command_t  ngx_si_commands[] = {
       offsetof(ngx_si_loc_conf_t, drain),
       NULL },
 
+    { ngx_string("si_origin_secret"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1234,
+      ngx_si_origin_conf,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("si_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
       ngx_si_conf_content,
@@ -133,6 +140,8 @@ static ngx_http_variable_t  ngx_si_vars[] = {
 
     { ngx_string("si_first_byte_time"), NULL, ngx_si_variable_first_byte,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_client_addr"), NULL, ngx_si_origin_variable, 0, 0, 0 },
 
     { ngx_string("si_conversation"), NULL, ngx_si_variable_conversation,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -263,20 +272,25 @@ static ngx_int_t
 ngx_si_init(ngx_conf_t *cf)
 {
     ngx_str_t            name = ngx_string("request_id");
+    ngx_str_t            addr = ngx_string("si_client_addr");
     ngx_si_main_conf_t  *smcf;
 
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);
 
     if (smcf->pools.nelts == 0) {
-        return NGX_OK;
+        return ngx_si_origin_init(cf);
     }
 
     smcf->request_id = ngx_http_get_variable_index(cf, &name);
-    if (smcf->request_id == NGX_ERROR) {
+    smcf->client_addr = ngx_http_get_variable_index(cf, &addr);
+
+    if (smcf->request_id == NGX_ERROR || smcf->client_addr == NGX_ERROR
+        || ngx_si_zone_add(cf, smcf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    return ngx_si_zone_add(cf, smcf);
+    return ngx_si_origin_init(cf);
 }
 
 
@@ -314,6 +328,7 @@ ngx_si_create_loc_conf(ngx_conf_t *cf)
 
     /* set by ngx_pcalloc(): name, pool and key */
 
+    slcf->origin = NGX_CONF_UNSET_PTR;
     slcf->heartbeat = NGX_CONF_UNSET_MSEC;
     slcf->stall = NGX_CONF_UNSET_MSEC;
     slcf->drain = NGX_CONF_UNSET_MSEC;
@@ -331,6 +346,7 @@ ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_si_main_conf_t  *smcf;
 
+    ngx_conf_merge_ptr_value(conf->origin, prev->origin, NULL);
     ngx_conf_merge_msec_value(conf->heartbeat, prev->heartbeat, 15000);
     ngx_conf_merge_msec_value(conf->stall, prev->stall, 60000);
     ngx_conf_merge_msec_value(conf->drain, prev->drain, 30000);

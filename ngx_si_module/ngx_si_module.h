@@ -59,6 +59,7 @@ typedef struct ngx_si_ctx_s     ngx_si_ctx_t;
 typedef struct ngx_si_block_s   ngx_si_block_t;
 typedef struct ngx_si_mirror_s  ngx_si_mirror_t;
 typedef struct ngx_si_proc_s    ngx_si_proc_t;
+typedef struct ngx_si_origin_s  ngx_si_origin_t;
 
 
 typedef struct {
@@ -73,6 +74,8 @@ typedef struct {
     ngx_array_t               pools;    /* of ngx_si_pool_t * */
     ngx_shm_zone_t           *zone;
     ngx_int_t                 request_id;   /* variable index */
+    ngx_int_t                 client_addr;  /* likewise */
+    ngx_si_origin_t          *origins;  /* all si_origin_secret */
     ngx_msec_t                beat;     /* shortest heartbeat or stall set */
     ngx_msec_t                drain;    /* longest drain set */
     ngx_si_proc_t            *proc;     /* of this process, NULL in the master */
@@ -84,6 +87,7 @@ typedef struct {
     ngx_str_t                 name;     /* of the pool */
     ngx_si_pool_t            *pool;
     ngx_http_complex_value_t *key;
+    ngx_si_origin_t          *origin;
     ngx_msec_t                heartbeat;
     ngx_msec_t                stall;
     ngx_msec_t                drain;
@@ -387,6 +391,15 @@ char *ngx_si_conf_content(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_si_pool_t *ngx_si_conf_find_pool(ngx_si_main_conf_t *smcf,
     ngx_str_t *name);
 
+/* ngx_si_origin.c */
+char *ngx_si_origin_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+ngx_int_t ngx_si_origin_init(ngx_conf_t *cf);
+ngx_int_t ngx_si_origin_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+/* a field of the request that nobody else must see */
+ngx_uint_t ngx_si_origin_is_secret(ngx_si_main_conf_t *smcf,
+    ngx_table_elt_t *h);
+
 /* ngx_si_zone.c; more of it in ngx_si_zone.h */
 ngx_int_t ngx_si_zone_add(ngx_conf_t *cf, ngx_si_main_conf_t *smcf);
 
@@ -452,6 +465,9 @@ ngx_int_t ngx_si_open_query(ngx_si_call_t *call, ngx_si_link_t *link,
 ngx_int_t ngx_si_call_handler(ngx_http_request_t *r);
 void ngx_si_call_again(ngx_si_ctx_t *ctx);
 void ngx_si_ctx_mark(ngx_si_ctx_t *ctx);
+/* header and body; the request is not finalized */
+ngx_int_t ngx_si_problem_send(ngx_http_request_t *r, ngx_uint_t status,
+    const char *title, const char *code, const char *detail);
 /* these end the module's part of the request: do not touch ctx afterwards */
 void ngx_si_ctx_finish(ngx_si_ctx_t *ctx, ngx_int_t rc);
 void ngx_si_ctx_abort(ngx_si_ctx_t *ctx);

@@ -88,7 +88,7 @@ static void
 ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
 {
     ngx_http_request_t         *r;
-    ngx_http_variable_value_t  *id;
+    ngx_http_variable_value_t  *id, *addr;
 
     r = ctx->request;
 
@@ -100,8 +100,11 @@ ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
         ngx_si_open_field(w, SI_T_ARGS, r->args.data, r->args.len);
     }
 
-    ngx_si_open_field(w, SI_T_ADDR, r->connection->addr_text.data,
-                      r->connection->addr_text.len);
+    addr = ngx_http_get_indexed_variable(r, ctx->proc->conf->client_addr);
+
+    if (addr && !addr->not_found) {
+        ngx_si_open_field(w, SI_T_ADDR, addr->data, addr->len);
+    }
 
     id = ngx_http_get_indexed_variable(r, ctx->proc->conf->request_id);
 
@@ -125,6 +128,10 @@ ngx_si_open_headers(ngx_si_writer_t *w, ngx_http_request_t *r)
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
+    ngx_si_main_conf_t  *smcf;
+
+    smcf = ngx_http_get_module_main_conf(r, ngx_si_module);
+
     part = &r->headers_in.headers.part;
     h = part->elts;
 
@@ -140,7 +147,9 @@ ngx_si_open_headers(ngx_si_writer_t *w, ngx_http_request_t *r)
             i = 0;
         }
 
-        if (!ngx_si_open_skips(&h[i])) {
+        if (!ngx_si_open_skips(&h[i])
+            && !ngx_si_origin_is_secret(smcf, &h[i]))
+        {
             ngx_si_open_pair(w, h[i].lowcase_key, h[i].key.len,
                              h[i].value.data, h[i].value.len);
         }

@@ -7,11 +7,6 @@
 #include "ngx_si_module.h"
 
 
-static ngx_int_t ngx_si_problem_send(ngx_http_request_t *r,
-    ngx_uint_t status, const char *title, const char *code,
-    const char *detail);
-
-
 static ngx_str_t  ngx_si_problem_retry_name = ngx_string("Retry-After");
 static ngx_str_t  ngx_si_problem_retry_value = ngx_string("1");
 
@@ -28,7 +23,7 @@ ngx_si_ctx_problem(ngx_si_ctx_t *ctx, ngx_uint_t status, const char *title,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_si_problem_send(ngx_http_request_t *r, ngx_uint_t status,
     const char *title, const char *code, const char *detail)
 {

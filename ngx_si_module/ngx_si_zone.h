@@ -34,6 +34,7 @@ typedef enum {
     NGX_SI_READ,                    /* all READERS ever */
     NGX_SI_RESUMED,                 /* mirrors that found their log again */
     NGX_SI_LINKED,                  /* all LINKS ever */
+    NGX_SI_UNPROVEN,                /* requests past the CDN */
     NGX_SI_COUNTERS
 } ngx_si_counter_e;
 
