@@ -40,6 +40,12 @@ is $si->http(GET => '/')->{headers}{'content-type'}, 'text/html; charset=utf-8',
 is_deeply [grep { ref ne 'HASH' } $si->status], [], 'status is JSON';
 like $si->http(GET => '/openapi.json')->{body}, qr/"openapi"/, 'openapi.json';
 
+my $csp = $si->http(GET => '/')->{headers}{'content-security-policy'};
+like $csp, qr/\Q$_\E(?:;|$)/, "the console's policy says $_" for "default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'";
+unlike $csp, qr/unsafe|\*|data:/, 'and nothing lax';
+is $si->http(GET => '/')->{headers}{'x-content-type-options'}, 'nosniff', 'nosniff';
+is $si->http(GET => '/app.js')->{headers}{'referrer-policy'}, 'no-referrer', 'no-referrer';
+
 # HTTP/2 with prior knowledge.
 my (undef, $out) = SI::Test::run({}, 'curl', '-s', '-i', '--http2-prior-knowledge', '-H', "Authorization: $auth{Authorization}", $si->http2_url . '/v1/conversations');
 like $out, qr{^HTTP/2 200\b.*"data":}s, 'the API by HTTP/2';
@@ -56,4 +62,48 @@ like $log->{first_byte}, qr/^\d+\.\d{3}$/, 'and the time to the first byte';
 is $log->{path}, "/v1/conversations/$c->{id}/turns", 'and the path without the query';
 my @problems = grep { /"path":"\/_problem/ } split /\n/, slurp($si->dir . '/logs/access.log');
 is scalar @problems, 1, 'a refused request is logged with its own path' or diag @problems;
+
+subtest 'the server with TLS' => sub {
+    my ($conf, $dir, $port) = (slurp($si->dir . '/nginx.conf'), $si->dir, free_port());
+    my ($root) = $conf =~ /^\s*(root .*;)$/m;
+    my ($include) = $conf =~ /^\s*(include \S+si-locations\.conf;)$/m;
+    $conf =~ s{^    # TLS begins\n(.*)^    # TLS ends\n}{$1 =~ s/^    # ?/    /gmr}ems or die 'no block for TLS';
+    $conf =~ s/^\s*listen 127.*\n//m;             # the plain server keeps a port of its own
+    $conf =~ s/server \{/server { listen unix:$dir\/run\/plain.sock;/;
+    $conf =~ s/listen 443/listen 127.0.0.1:$port/g;
+    $conf =~ s/root \/usr.*;/$root/;
+    $conf =~ s/include \/etc\/si\/si-locations\.conf;/$include/;
+    $conf =~ s{/etc/si/tls/(?:fullchain|key)\.pem}{$dir/tls.pem}g;
+    $conf =~ s{/etc/si/origin-secrets}{$dir/origin-secrets};
+    $conf =~ s/\bnginx\.(pid|log)\b/tls-nginx.$1/g;
+    SI::Test::run({}, 'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', 2, '-subj', '/CN=api.example.com', '-keyout', "$dir/tls.pem", '-out', "$dir/tls.crt");
+    for (["$dir/tls.pem", slurp("$dir/tls.pem") . slurp("$dir/tls.crt")], ["$dir/origin-secrets", "a-secret-of-cloudfront\n"], ["$dir/tls.conf", $conf]) {
+        open my $fh, '>', $_->[0] or die "$_->[0]: $!";
+        print $fh $_->[1];
+    }
+    my ($nginx) = readlink('/proc/' . $si->nginx_pid . '/exe');
+    my @nginx = ($nginx, '-p', "$dir/", '-c', "$dir/tls.conf", '-e', "$dir/logs/tls-nginx.log");
+    my ($rc, $out) = SI::Test::run({ env => { ASAN_OPTIONS => 'detect_leaks=0' } }, @nginx, '-t');
+    is $rc, 0, 'nginx -t takes it' or return diag $out;
+    ($rc, $out) = SI::Test::run({ env => { ASAN_OPTIONS => 'detect_leaks=0' } }, @nginx);
+    is $rc, 0, 'it starts' or return diag $out;
+    my $get = sub {
+        my ($name, $path, @more) = @_;
+        (undef, my $said) = SI::Test::run({}, 'curl', '-s', '-S', '-k', '-i', '--resolve', "$name:$port:127.0.0.1", @more, "https://$name:$port$path");
+        return $said;
+    };
+    my @secret = ('-H', 'X-Si-Origin: a-secret-of-cloudfront');
+    like $get->('other.example.com', '/healthz'), qr/^curl: .*unrecognized name/, 'another name gets no handshake';
+    like $get->('api.example.com', '/healthz'), qr{^HTTP/2 200}, 'a load balancer asks whether it lives';
+    like $get->('api.example.com', '/v1/conversations', '-H', "Authorization: $auth{Authorization}"), qr/"code":"origin_required"/, 'others need the secret';
+    poll_until { $get->('api.example.com', '/v1/conversations', @secret, '-H', "Authorization: $auth{Authorization}") =~ m{^HTTP/2 200\b.*"data":}s } 30, 'the API over TLS';
+    like $get->('api.example.com', '/v1/conversations', @secret), qr{^HTTP/2 401\b}, 'and then a key';
+    $get->('api.example.com', '/v1/conversations?mark', @secret, '-H', 'CloudFront-Viewer-Address: 198.51.100.10:46532', '-A', 'marked');
+    my $seen = poll_until { my ($l) = grep { /"agent":"marked"/ } split /\n/, slurp("$dir/logs/access.log"); $l } 30, 'the line of the access log';
+    is decode_json($seen)->{client}, '198.51.100.10', "the viewer's address is in the access log";
+    my ($pid) = slurp("$dir/run/tls-nginx.pid") =~ /^(\d+)/;
+    kill QUIT => $pid;
+    poll_until { !SI::Test::alive($pid) } 30, 'its end';
+};
+
 done_testing;

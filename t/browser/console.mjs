@@ -165,7 +165,19 @@ async function main() {
         ok(!await phone.evaluate(() => document.body.classList.contains('drawer')), 'the list closes when something is chosen');
         await phone.context().close();
     }
-    is(errors, [], 'no errors in the console of any page');
+    is(errors, [], 'no errors in the console of any page, and no violation of the content security policy');
+    is(await one.evaluate(() => new Promise((done) => {
+        document.addEventListener('securitypolicyviolation', (e) => setTimeout(() => done([e.effectiveDirective, window.ran ?? null])));
+        const script = document.createElement('script');
+        script.textContent = 'window.ran = true';
+        document.body.append(script);
+    })), ['script-src-elem', null], 'which would not let an inline script run');
+    const other = await (await browser.newContext()).newPage();
+    await other.setContent(`<iframe src="${url}"></iframe>`);
+    await other.waitForFunction(() => { try { return document.querySelector('iframe').contentDocument === null; } catch { return true; } });
+    const framed = other.frames()[1];
+    await framed.waitForLoadState();
+    ok(framed.url().startsWith('chrome-error:'), 'nor the console be framed', framed.url());
 }
 
 await run(browser, main, async () => {
