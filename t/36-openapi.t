@@ -72,7 +72,7 @@ subtest 'codes' => sub {
         $in{$1} = 1 while /\bco_put\([^"]*"([a-z_]+)"/g;
         $in{$1} = 1 while /\banswer_problem\([^"]*"[^"]*",\s*"([a-z_]+)"/g;
     }
-    for (sources('ngx_si_module/*.c')) { $in{$1} = 1 while /\bngx_si_ctx_problem\([^"]*"[^"]*",\s*"(\w+)"/g }
+    for (sources('ngx_si_module/*.c')) { $in{$1} = 1 while /\bngx_si_(?:ctx_problem|problem_send)\([^"]*"[^"]*",\s*"(\w+)"/g }
     for (sources('conf/si-locations.conf')) { $in{$1} = 1 while /"code":"(\w+)"/g }
     my %listed = map { $_ => 1 } @{ $doc->{components}{schemas}{ProblemCode}{enum} };
     is_deeply [grep { !$listed{$_} } sort keys %in], [], 'every code of a problem is listed';
