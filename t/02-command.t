@@ -62,6 +62,7 @@ says('an unknown argument', 2, qr/si-worker: unknown argument: what \(see --help
 says('a missing user', 2, qr/si-worker: --create-key needs .*\n/, '-c', $good, '--create-key', 'dev');
 says('two things at once', 2, qr/si-worker: -t, --migrate .*exclude each other.*\n/, '-c', $good, '-t', '--migrate');
 says('a role for nothing', 2, qr/si-worker: --worker-role goes with --migrate.*\n/, '-c', $good, '--worker-role', 'x');
+says('scopes for nothing', 2, qr/si-worker: --scopes goes with --create-key.*\n/, '-c', $good, '--scopes', 'admin');
 says('too many files', 2, qr/si-worker: too many files.*\n/, map { ('-c', $good) } 1 .. 17);
 like(says('-t', 0, '', '-c', $good, '-t'), qr/^limits\.turns_max = 5000    # \Q$good\E:\d+$/m, '-t prints values and their places');
 my $over = file('over.yaml', "limits:\n  turns_max: 0\n");
@@ -85,6 +86,9 @@ isnt(says('--create-key', 0, '', '--create-key', 'dev', 'dev', @conf), $key, 'an
 is($pg->sql('SELECT count(*) FROM api_key', 'si'), 2, 'two keys');
 is($pg->sql('SELECT count(*) FROM app_user', 'si'), 1, 'of one user');
 is($pg->sql("SELECT count(*) FROM api_key WHERE hash = sha256('" . substr($key, 0, 52) . "')", 'si'), 1, 'kept as SHA-256');
+says('an admin', 0, '', @conf, '--create-key', 'dev', 'chief', '--scopes', 'admin');
+is($pg->sql("SELECT count(*) FROM api_key WHERE scopes = 'admin'", 'si'), 1, 'with the scope');
+says('no such scope', 1, qr/si-worker: there is no such scope, only admin: root\n/, @conf, '--create-key', 'dev', 'dev', '--scopes', 'root');
 says('a wrong name', 1, qr/si-worker: .*user\n/, @conf, '--create-key', 'dev', '');
 file('db.yaml', "database: { url: host=/nowhere }\n");
 says('no database', 1, qr/si-worker: cannot connect to the database: .*\n/, @conf, '--migrate');

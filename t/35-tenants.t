@@ -28,12 +28,14 @@ $model->go($n, 'an answer ');
 my $running = $live->wait_event('delta')->{data}{turn};
 my $cursor = do { conversation($ann); $ann->json(GET => '/v1/conversations?limit=1')->{json}{next} };
 
+my ($her_key) = $si->pg("SELECT key_id FROM api_key WHERE hash = sha256('" . $ann->key . "')");
+
 # Every route with an id in it.
 my @routes = (['GET', '/v1/conversations/%s', $conv], ['HEAD', '/v1/conversations/%s', $conv], ['GET', '/v1/conversations/%s/messages', $conv],
     ['GET', '/v1/conversations/%s/readers', $conv], ['HEAD', '/v1/conversations/%s/readers', $conv],
     ['GET', '/v1/conversations/%s/events', $conv], ['GET', '/v1/conversations/%s/events?from=start', $conv], ['GET', '/v1/conversations/%s/events?last_event_id=1.1', $conv],
     ['HEAD', '/v1/conversations/%s/events', $conv], ['POST', '/v1/conversations/%s/turns', $conv, { input => 'intruder' }],
-    ['POST', '/v1/conversations/%s/turns', $conv, { input => 'a secret that runs', client_turn_id => 'c' }],
+    ['POST', '/v1/conversations/%s/turns', $conv, { input => 'a secret that runs', client_turn_id => 'c' }], ['DELETE', '/v1/keys/%s', $her_key],
     map { my $t = $_; (['GET', '/v1/turns/%s', $t], ['HEAD', '/v1/turns/%s', $t], ['GET', '/v1/turns/%s/events', $t], ['GET', '/v1/turns/%s/events?last_event_id=1.1', $t],
         ['POST', '/v1/turns/%s/cancel', $t]) } $done->{id}, $running);
 
@@ -44,6 +46,8 @@ subtest 'every route is tried' => sub {
     $want{"$1 $2"} = 1 while $c =~ m/\{ "(\w+)",\s+"([^"]*\{id\}[^"]*)"/g;
     is_deeply \%have, \%want, 'that has an id';
 };
+
+sub hint { my $key = shift; return substr($key, 0, 10) . "\x{2026}" . substr $key, -4 }
 
 for my $who (sort keys %others) {
     my $other = $others{$who};
@@ -65,6 +69,8 @@ for my $who (sort keys %others) {
         my $t = run_turn($other, $c, { input => 'Where was a secret question asked?', model => 'offline' });
         unlike $t->{output}, qr/Elsewhere|secret question"/, 'the offline answerer finds nothing of the owner';
         is_deeply [map { $_->{id} } @{ $other->json(GET => '/v1/conversations')->{json}{data} }], [$c], 'the list holds the own one alone';
+        is join(' ', map { $_->{hint} } @{ $other->json(GET => '/v1/keys')->{json}{data} }), hint($other->key), 'the list of keys, too';
+        is_problem $other->json(POST => '/v1/keys', { user => 'ann' }), 403, 'forbidden', undef, 'a key without a scope makes none';
     };
 }
 
@@ -74,6 +80,17 @@ subtest 'the owner' => sub {
     is $ann->json(GET => "/v1/turns/$running")->{json}{state}, 'running', 'her turn was not cancelled';
     is $ann->json(GET => "/v1/conversations/$conv")->{json}{last_turn}, 2, 'and nobody has added one';
     is scalar(@{ $ann->json(GET => '/v1/conversations')->{json}{data} }), 3, 'her list';
+};
+
+subtest 'an admin of another tenant' => sub {
+    my $admin = member($si, create_key($si, 'umbrella', 'chief', '--scopes', 'admin'));
+    is join(' ', sort map { $_->{user} } @{ $admin->json(GET => '/v1/keys')->{json}{data} }), 'ann chief', 'sees the keys of that tenant';
+    is_problem $admin->json(DELETE => "/v1/keys/$her_key"), 404, 'not_found', undef, 'and may not revoke one of this';
+    is $ann->json(GET => '/v1/conversations?limit=1')->{status}, 200, 'which is good still';
+    my $made = $admin->json(POST => '/v1/keys', { user => 'ann' })->{json};
+    is member($si, $made->{key})->json(GET => "/v1/conversations/$conv")->{status}, 404, 'nor does a user of the same name there lead to her';
+    ok $si->pg("SELECT count(*) FROM api_key k JOIN tenant t USING (tenant_id) WHERE k.key_id = '$made->{id}' AND t.name = 'umbrella'"), 'the key is one of that tenant';
+    is $admin->json(DELETE => "/v1/keys/$made->{id}")->{status}, 204, 'which its admin revokes';
 };
 
 subtest 'an intruder at the same moment' => sub {
@@ -146,6 +163,13 @@ subtest 'row-level security' => sub {
     like $out, qr/row-level security/, 'nor can a row of another tenant be written';
     ($rc, $out) = as_worker("SET si.tenant = '$stranger'; SET si.user_id = '$user'; UPDATE conversation SET title = 'x'");
     is join(' ', $si->pg("SELECT title FROM conversation WHERE conversation_id = '$conv'")), 'a secret title', 'or changed';
+    ($rc, $out) = as_worker("SET si.tenant = '$stranger'; SET si.user_id = '$user'; SET si.key_admin = 'on'; UPDATE api_key SET revoked_at = now() WHERE key_id = '$her_key'; SELECT count(*) FROM api_key WHERE key_id = '$her_key'");
+    is $out, 0, 'an admin of another tenant sees no key of this one';
+    ($rc, $out) = as_worker("SET si.tenant = '$tenant'; SET si.user_id = '$user'; UPDATE api_key SET revoked_at = NULL");
+    like $out, qr/row-level security/, 'no revoked key comes back';
+    ($rc, $out) = as_worker("SET si.tenant = '$tenant'; SET si.user_id = '$user'; UPDATE api_key SET scopes = 'admin'");
+    like $out, qr/permission denied/, 'or gets a scope';
+    is join(' ', $si->pg("SELECT count(*) FROM api_key WHERE key_id = '$her_key' AND revoked_at IS NULL")), 1, 'her key is as it was';
     isnt +(as_worker('SELECT count(*) FROM api_key'))[0], 0, 'keys cannot be listed without a tenant';
     is as_worker("SET si.key_hash = '" . '00' x 32 . "'; SELECT count(*) FROM api_key"), 0, 'a hash that is wrong finds none';
     is as_worker("SET si.tenant_name = 'nobody'; SELECT count(*) FROM tenant"), 0, 'nor does a wrong name a tenant';

@@ -104,6 +104,13 @@ subtest 'what really comes' => sub {
     fits(MessagePage => $si->json(GET => "/v1/conversations/$c->{id}/messages")->{json}, 'no messages');
     fits(Readers => $si->json(GET => "/v1/conversations/$c->{id}/readers")->{json}, 'no readers');
 
+    my $admin = member($si, create_key($si, 'described', 'root', '--scopes', 'admin'));
+    my $key = $admin->json(POST => '/v1/keys', { name => 'n', user => 'u', scopes => ['admin'], expires => '2100-01-01T00:00:00Z' })->{json};
+    fits(Key => $key, 'a new key');
+    is $admin->json(DELETE => "/v1/keys/$key->{id}")->{status}, 204, 'revoked';
+    fits(KeyPage => $admin->json(GET => '/v1/keys')->{json}, 'keys');
+    fits(Problem => $si->json(POST => '/v1/keys', {})->{json}, 'no admin');
+
     my %seen;
     my $mapping = $doc->{components}{schemas}{TurnEvent}{discriminator}{mapping};
     my $event = sub {

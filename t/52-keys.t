@@ -3,10 +3,12 @@ use strict;
 use warnings;
 use lib 't/lib';
 use Digest::SHA ();
+use JSON::PP ();
 use Test::More;
 use SI::Model;
 use SI::Test;
 use SI::Test::Api;
+use SI::Test::Socket;
 
 my $model = SI::Model->start;
 my $si = SI::Test->start(model => $model);
@@ -76,6 +78,71 @@ subtest 'until when' => sub {
     is at($si, $short)->json(GET => $door)->{status}, 404, 'one that expires';
     poll_until { at($si, $short)->json(GET => $door)->{status} == 401 } undef, 'its end';
     pass 'ends when it says, whatever is cached';
+};
+
+my $admin = at($si, create_key($si, 'keys', 'root', '--scopes', 'admin'));
+
+# The door of a node is closed to a key; how long that took, in ms.
+sub closed { my ($node, $key, $from) = @_; poll_until { at($node, $key)->json(GET => $door)->{status} == 401 } undef, 'the end of a key'; return now_ms() - $from }
+
+subtest 'made over HTTP' => sub {
+    my $r = $admin->json(POST => '/v1/keys', { name => "for \x{1F511}", user => 'eva', expires => '2100-01-31T01:00:00.5+01:00' });
+    is $r->{status}, 201, 'a key';
+    my $k = $r->{json};
+    is $r->{headers}{location}, "/v1/keys/$k->{id}", 'its place';
+    is_deeply [@$k{qw(name user scopes expires revoked)}], ["for \x{1F511}", 'eva', [], '2100-01-31T00:00:00.000Z', undef], 'as it was asked for';
+    is $k->{hint}, substr($k->{key}, 0, 10) . "\x{2026}" . substr($k->{key}, -4), 'its hint';
+    is at($b, $k->{key})->json(POST => '/v1/conversations', {})->{status}, 201, 'it is good on both nodes';
+    is +($si->pg("SELECT count(*) FROM api_key WHERE api_key::text LIKE '%" . substr($k->{key}, 10, 30) . "%'"))[0], 0, 'and kept nowhere';
+    my $eva = at($si, $k->{key});
+    is_problem $eva->json(POST => '/v1/keys', {}), 403, 'forbidden', undef, 'without the scope it makes none';
+    is_deeply [map { $_->{id} } @{ $eva->json(GET => '/v1/keys')->{json}{data} }], [$k->{id}], 'sees the own ones';
+    my @all = map { $_->{user} } @{ $admin->json(GET => '/v1/keys')->{json}{data} };
+    cmp_ok scalar(@all), '>=', 6, 'an admin sees those of the tenant';
+    is $all[0], 'eva', 'the newest first';
+    my $page = $admin->json(GET => '/v1/keys?limit=2')->{json};
+    my $next = $admin->json(GET => "/v1/keys?limit=2&cursor=$page->{next}")->{json};
+    is_deeply [map { $_->{user} } @{ $page->{data} }, @{ $next->{data} }], [@all[0 .. 3]], 'page by page';
+    unlike $admin->json(GET => '/v1/keys')->{body}, qr/"key":|\Q@{[ substr $k->{key}, 10, 30 ]}/, 'no key itself';
+    is $admin->json(POST => '/v1/keys', undef)->{json}{user}, 'root', 'without a body it is one for oneself';
+    my $other = $admin->json(POST => '/v1/keys', { scopes => ['admin'] })->{json};
+    is at($si, $other->{key})->json(POST => '/v1/keys', {})->{status}, 201, 'one with the scope makes others';
+    is $admin->json(POST => '/v1/keys', {}, { 'Idempotency-Key' => 'once' })->{status}, 201, 'with an idempotency key';
+    is_problem $admin->json(POST => '/v1/keys', {}, { 'Idempotency-Key' => 'once' }), 409, 'key_made', 'Idempotency-Key', 'it is made once';
+    for (['scopes', 'admin'], ['scopes', ['root']], ['scopes', [1]], ['user', ''], ['user', 'x' x 201], ['name', 1], ['expires', '2001-01-01T00:00:00Z'], ['expires', '2100-02-30T00:00:00Z'],
+        ['expires', '2100-01-01'], ['expires', '2100-01-01T00:00:00'], ['expires', '2100-01-01T00:00:00+1:00'], ['expires', '2100-13-01T00:00:00Z'], ['expires', 4102444800], ['key', 'x'])
+    {
+        is_problem $admin->json(POST => '/v1/keys', { $_->[0] => $_->[1] }), 422, 'invalid_field', $_->[0], "$_->[0] " . JSON::PP->new->allow_nonref->encode($_->[1]);
+    }
+};
+
+subtest 'revoked' => sub {
+    my @key = map { $admin->json(POST => '/v1/keys', { user => 'fay' })->{json} } 1 .. 4;
+    my $far = $si->node(3);
+    is at($_, $key[0]{key})->json(GET => $door)->{status}, 404, 'a key is known' for $si, $far;
+    my $socket = SI::Test::Socket->new(port => $far->port, key => $key[0]{key});
+    my $from = now_ms();
+    is $admin->json(DELETE => "/v1/keys/$key[0]{id}")->{status}, 204, 'it is revoked';
+    cmp_ok closed($si, $key[0]{key}, $from), '<', 1000, 'and refused here';
+    cmp_ok closed($far, $key[0]{key}, $from), '<', 1000, 'and there';
+    is $socket->close_code, 1008, 'its WebSocket is closed';
+    is $admin->json(DELETE => "/v1/keys/$key[0]{id}")->{status}, 204, 'a second time is no harm';
+    ok +(grep { $_->{id} eq $key[0]{id} && $_->{revoked} } @{ $admin->json(GET => '/v1/keys')->{json}{data} }), 'the list says so';
+    is_problem $admin->json(DELETE => '/v1/keys/01936400-0000-7000-8000-000000000000'), 404, 'not_found', undef, 'one that is not there';
+    is at($si, $key[1]{key})->json(DELETE => "/v1/keys/$key[1]{id}")->{status}, 204, 'a user revokes an own one';
+    closed($_, $key[1]{key}, 0) for $si, $far;
+    is_problem at($si, $key[2]{key})->json(DELETE => '/v1/keys/' . $admin->json(GET => '/v1/keys')->{json}{data}[-1]{id}), 404, 'not_found', undef, 'and no other';
+
+    # What is said while Redis is away is not heard.
+    is at($_, $key[3]{key})->json(GET => $door)->{status}, 404, 'another one' for $si, $far;
+    $si->kill_redis;
+    poll_until { !worker($_)->{redis} } undef, 'both nodes without Redis' for $si, $far;
+    is $admin->json(DELETE => "/v1/keys/$key[3]{id}")->{status}, 204, 'is revoked while Redis is away';
+    closed($si, $key[3]{key}, 0);
+    is at($far, $key[3]{key})->json(GET => $door)->{status}, 404, 'which the other node has not heard';
+    $si->start_redis;
+    closed($far, $key[3]{key}, 0);
+    pass 'but asks about when Redis is back';
 };
 
 subtest 'Postgres hangs' => sub {

@@ -18,7 +18,7 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 typedef struct {
     const char *files[FILES_MAX];
     size_t      nfiles;
-    const char *pid_file, *worker_role, *tenant, *user;
+    const char *pid_file, *worker_role, *tenant, *user, *scopes;
     bool        test, migrate, create_key;
     conf_t     *conf;           /* in force */
 } app_t;
@@ -27,7 +27,7 @@ static const char help[] =
     "usage: si-worker -c FILE [-c FILE ...] [--pid FILE]\n"
     "       si-worker -c FILE ... -t\n"
     "       si-worker -c FILE ... --migrate [--worker-role NAME]\n"
-    "       si-worker -c FILE ... --create-key TENANT USER\n"
+    "       si-worker -c FILE ... --create-key TENANT USER [--scopes admin]\n"
     "\n"
     "  -c FILE              configuration (YAML); a later file lies over the earlier ones\n"
     "  -t                   check it, print every key with its value and where it comes from\n"
@@ -35,6 +35,7 @@ static const char help[] =
     "  --migrate            bring the database to the newest schema\n"
     "  --worker-role NAME   role that the workers connect as, gets the rights they need (default: si_worker)\n"
     "  --create-key T U     make a new API key for user U of tenant T (both are made if missing) and print it\n"
+    "  --scopes admin       that may manage the keys of the whole tenant\n"
     "  --version, --help\n"
     "\n"
     "--migrate and --create-key connect with the connection string in the environment's SI_DATABASE_URL, if that is\n"
@@ -120,6 +121,9 @@ static int take_option(app_t *app, int c)
         app->create_key = true;
         app->tenant = optarg;
         break;
+    case 's':
+        app->scopes = optarg;
+        break;
     case 'v':
         puts("si-worker " VERSION);
         exit(0);
@@ -152,6 +156,9 @@ static int check_arguments(app_t *app, int argc, char **argv)
     if (app->worker_role != NULL && !app->migrate) {
         return usage("--worker-role goes with --migrate", "");
     }
+    if (app->scopes != NULL && !app->create_key) {
+        return usage("--scopes goes with --create-key", "");
+    }
     return 0;
 }
 
@@ -160,6 +167,7 @@ static int parse_arguments(app_t *app, int argc, char **argv)
     static const struct option options[] = {
         { "pid", required_argument, NULL, 'p' },        { "migrate", no_argument, NULL, 'm' },
         { "worker-role", required_argument, NULL, 'r' }, { "create-key", required_argument, NULL, 'k' },
+        { "scopes", required_argument, NULL, 's' },
         { "version", no_argument, NULL, 'v' },          { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
@@ -187,7 +195,7 @@ static int run(app_t *app)
         return admin_migrate(database, app->worker_role != NULL ? app->worker_role : "si_worker") ? EXIT_FAILED : 0;
     }
     if (app->create_key) {
-        return admin_create_key(database, app->tenant, app->user) ? EXIT_FAILED : 0;
+        return admin_create_key(database, app->tenant, app->user, app->scopes ? app->scopes : "") ? EXIT_FAILED : 0;
     }
     return serve(app);
 }

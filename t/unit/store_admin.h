@@ -145,7 +145,7 @@ static void test_catalogue(arena_t *a)
 
 static void test_key_format(void)
 {
-    char key[KEY_LEN + 1], other[KEY_LEN + 1], hash[65];
+    char key[KEY_LEN + 1], other[KEY_LEN + 1], hash[65], hint[KEY_HINT + 1];
     int  wrong = 0;
 
     key_new(key);
@@ -164,6 +164,10 @@ static void test_key_format(void)
     ok(!key_valid((str_t) { key, KEY_LEN - 1 }) && !key_valid(STR("")) && !key_valid(STR("sk_si_")), "nor when it is cut");
     key[20] = '\0';
     ok(!key_valid((str_t) { key, KEY_LEN }), "nor with a NUL");
+    key_hint("sk_si_00000000000000000000000000000000000000003cF9zE", hint);
+    is_str(hint, "sk_si_0000…F9zE", "what may be shown of it");
+    ok(scope_has("admin", "admin") && scope_has("x admin", "admin") && scope_has("admin y", "admin"), "a scope that is there");
+    ok(!scope_has("", "admin") && !scope_has("admins", "admin") && !scope_has("adm in", "admin"), "and one that is not");
     key_hash(STR("abc"), hash);
     is_str(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "the hash is SHA-256 (FIPS 180-2, B.1)");
 }
@@ -172,7 +176,7 @@ static void test_key_format(void)
 static const char *make_key(arena_t *a, const char *tenant, const char *user)
 {
     capture_t   out = capture(1);
-    int         rc = admin_create_key(owner_db, tenant, user);
+    int         rc = admin_create_key(owner_db, tenant, user, "");
     const char *text = captured(a, &out);
 
     ok(rc == 0 && strlen(text) == KEY_LEN + 1 && text[KEY_LEN] == '\n', "a key for %s of %s", user, tenant);

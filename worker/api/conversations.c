@@ -104,7 +104,7 @@ void co_conversation_readers(request_t *r)
     co_json(r->call, 200, str_of(text), 0, NULL);
 }
 
-static void co_page(request_t *r, buf_t *b, const char *next)
+void co_page(request_t *r, buf_t *b, const char *next)
 {
     buf_puts(b, "],\"next\":");
     if (next) {
@@ -117,7 +117,7 @@ static void co_page(request_t *r, buf_t *b, const char *next)
     buf_free(b);
 }
 
-static void co_page_error(request_t *r, int rc)
+void co_page_error(request_t *r, int rc)
 {
     if (rc == SI_EINVAL) {
         co_problem(r->call, 400, "invalid_cursor", "cursor", "is not a cursor that this list gave out");

@@ -41,6 +41,9 @@ void co_stream_resume(call_t *call);
 void co_socket(request_t *r);                   /* socket.c */
 void co_user_events(request_t *r);              /* feeds.c */
 void co_feed_resume(call_t *call);
+void co_key_create(request_t *r);               /* keys.c */
+void co_key_list(request_t *r);
+void co_key_revoke(request_t *r);
 void co_readyz(request_t *r);                   /* ops.c */
 void co_status(request_t *r);
 void co_metrics(request_t *r);

@@ -91,6 +91,8 @@ static void reopen(void)
 
 _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
 {
+    static const bus_hooks_t hooks = { .key_gone = sockets_key_gone };
+
     proc.slot = slot;
     proc.conf = conf;
     snprintf(proc.node, sizeof(proc.node), "%s", conf->node);
@@ -106,7 +108,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     }
     verdicts_init();
     convs_init();
-    bus_init();
+    bus_init(&hooks);
     feeds_init();
     journal_init();
     sockets_init();

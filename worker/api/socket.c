@@ -43,6 +43,18 @@ void sockets_drain(void)
     }
 }
 
+void sockets_key_gone(const char *key_id)
+{
+    list_each(it, &proc.sockets->all) {
+        socket_t *s = list_entry(it, socket_t, node);
+
+        if (s->r->who.key_id && strcmp(s->r->who.key_id, key_id) == 0) {
+            s->revoked = true;
+            wait_wake(&s->wake, 0);
+        }
+    }
+}
+
 /* --- frames out --- */
 
 void socket_put(socket_t *s, ws_op_t op, str_t data)
@@ -272,7 +284,9 @@ static void watch_time(socket_t *s)
 {
     uint64_t now = loop_now(), ping = proc.conf->websocket_ping;
 
-    if (s->leave && now >= s->leave) {
+    if (s->revoked) {
+        socket_close(s, WS_POLICY, STR("the key was revoked"));
+    } else if (s->leave && now >= s->leave) {
         socket_close(s, WS_RESTART, STR("the worker restarts"));
     } else if (s->asked ? now >= s->asked + ping : now >= s->heard + ping) {
         if (s->asked) {

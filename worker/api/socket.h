@@ -60,6 +60,7 @@ typedef struct socket {
 
     uint64_t   heard, asked;        /* loop_now() of the last byte of the client; of a ping since, 0: none */
     uint64_t   leave;               /* when it is asked to reconnect because the worker drains; 0: not yet */
+    bool       revoked;             /* its key is */
 } socket_t;
 
 /* Sets proc.sockets. */
@@ -67,6 +68,8 @@ void   sockets_init(void);
 size_t sockets_count(void);
 /* Every socket is closed with 1012, spread over a few seconds. */
 void   sockets_drain(void);
+/* Those of a key that was revoked are closed with 1008. */
+void   sockets_key_gone(const char *key_id);
 
 /* Queues the frames of a message, or closes the socket when they do not fit. */
 void   socket_put(socket_t *s, ws_op_t op, str_t data);

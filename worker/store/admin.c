@@ -17,9 +17,9 @@ static const struct {
     const char *table, *rights;
 } grants[] = {
     { "tenant", "SELECT" },
-    { "app_user", "SELECT, UPDATE (turns)" },
+    { "app_user", "SELECT, INSERT (tenant_id, user_id, name), UPDATE (turns)" },
     { "user_identity", "SELECT" },
-    { "api_key", "SELECT" },
+    { "api_key", "SELECT, INSERT (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at), UPDATE (revoked_at)" },
     { "conversation", "SELECT, INSERT, UPDATE" },
     { "turn", "SELECT, INSERT, UPDATE" },
     { "message", "SELECT, INSERT" },
@@ -330,20 +330,19 @@ static int user_of(PGconn *pg, const char *tenant, const char *name, char id[UUI
     return rc ? rc : found ? set(pg, "si.user_id", id) : SI_ECONFLICT;
 }
 
-static int add_key(PGconn *pg, const char *tenant, const char *user, const char *key)
+static int add_key(PGconn *pg, const char *tenant, const char *user, const char *key, const char *scopes)
 {
     char        id[UUID_LEN + 1], hash[65], hint[KEY_HINT + 1];
-    const char *params[] = { tenant, user, id, hash, hint };
+    const char *params[] = { tenant, user, id, hash, hint, scopes };
     PGresult   *r;
     int         rc;
 
     uuid_new(id);
     key_hash(str_of(key), hash);
-    memcpy(hint, key, KEY_HINT);
-    hint[KEY_HINT] = '\0';
+    key_hint(key, hint);
     rc = query(pg, "cannot create the key", &r,
-               "INSERT INTO api_key (tenant_id, user_id, key_id, hash, hint) VALUES ($1, $2, $3, decode($4, 'hex'), $5)",
-               5, params);
+               "INSERT INTO api_key (tenant_id, user_id, key_id, hash, hint, scopes)"
+               " VALUES ($1, $2, $3, decode($4, 'hex'), $5, $6)", 6, params);
     PQclear(r);
     return rc;
 }
@@ -359,7 +358,7 @@ static bool name_ok(const char *what, const char *name)
     return false;
 }
 
-int admin_create_key(const char *conninfo, const char *tenant, const char *user)
+int admin_create_key(const char *conninfo, const char *tenant, const char *user, const char *scopes)
 {
     char    tenant_id[UUID_LEN + 1], user_id[UUID_LEN + 1], key[KEY_LEN + 1];
     PGconn *pg;
@@ -368,12 +367,16 @@ int admin_create_key(const char *conninfo, const char *tenant, const char *user)
     if (!name_ok("tenant", tenant) || !name_ok("user", user)) {
         return SI_EINVAL;
     }
+    if (scopes[0] && strcmp(scopes, "admin") != 0) {
+        one_line("there is no such scope, only admin", scopes);
+        return SI_EINVAL;
+    }
     key_new(key);
     rc = open_db(conninfo, &pg);
     rc = rc ? rc : run(pg, "cannot create the key", "BEGIN");
     rc = rc ? rc : tenant_of(pg, tenant, tenant_id);
     rc = rc ? rc : user_of(pg, tenant_id, user, user_id);
-    rc = rc ? rc : add_key(pg, tenant_id, user_id, key);
+    rc = rc ? rc : add_key(pg, tenant_id, user_id, key, scopes);
     rc = rc ? rc : run(pg, "cannot create the key", "COMMIT");
     PQfinish(pg);
     if (rc == SI_ECONFLICT) {

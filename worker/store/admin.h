@@ -10,7 +10,7 @@
  * (it owns nothing). 0 or SI_E*.
  */
 int admin_migrate(const char *conninfo, const char *worker_role);
-/* Finds or creates tenant and user by name and prints a new API key (store/key.h) alone on a line; only its SHA-256 is kept. 0 or SI_E*. */
-int admin_create_key(const char *conninfo, const char *tenant, const char *user);
+/* Finds or creates tenant and user by name and prints a new API key (store/key.h) alone on a line; only its SHA-256 is kept. scopes: "" or "admin". 0 or SI_E*. */
+int admin_create_key(const char *conninfo, const char *tenant, const char *user, const char *scopes);
 
 #endif

@@ -1,5 +1,7 @@
 #include "store/key.h"
 
+#include <stdio.h>
+
 #include "base/util.h"
 
 #define CHECK_LEN  6
@@ -51,6 +53,24 @@ bool key_valid(str_t key)
     }
     checksum(key.p, sum);
     return memcmp(sum, key.p + BODY_LEN, CHECK_LEN) == 0;
+}
+
+void key_hint(const char *key, char out[KEY_HINT + 1])
+{
+    snprintf(out, KEY_HINT + 1, "%.10s…%.4s", key, key + KEY_LEN - 4);
+}
+
+bool scope_has(const char *scopes, const char *word)
+{
+    size_t n = strlen(word), step;
+
+    for (const char *p = scopes; *p; p += step + (p[step] == ' ')) {
+        step = strcspn(p, " ");
+        if (step == n && memcmp(p, word, n) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void key_hash(str_t key, char out[64 + 1])

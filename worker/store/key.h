@@ -11,12 +11,16 @@
 
 #define KEY_PREFIX  "sk_si_"
 #define KEY_LEN     52
-#define KEY_HINT    10      /* characters that may be shown: the prefix and four more */
+#define KEY_HINT    17      /* bytes of what may be shown, sk_si_Ab3d…x9Yz: the prefix and four more, and the last four */
 
 /* A new key with NUL. */
 void key_new(char out[KEY_LEN + 1]);
 /* Shape and checksum are right. */
 bool key_valid(str_t key);
+/* What may be shown of a valid key, with NUL. */
+void key_hint(const char *key, char out[KEY_HINT + 1]);
+/* Whether `word` is among scopes, separated by spaces. The one there is: "admin", to manage the keys of the whole tenant. */
+bool scope_has(const char *scopes, const char *word);
 /* SHA-256 of the key as lower-case hex with NUL: what the database knows of it, and co_store_key() takes. */
 void key_hash(str_t key, char out[64 + 1]);
 

@@ -22,6 +22,29 @@ typedef struct {
  */
 int co_store_key(arena_t *a, const char *hash_hex, identity_t *out, uint64_t *expires);
 
+/* --- keys.c: managing API keys; `all` is for callers with the scope admin: those of the whole tenant, not only their own --- */
+
+typedef struct {
+    const char *id, *user, *name, *hint, *scopes;   /* user: its name */
+    const char *created, *expires, *revoked;        /* RFC 3339; "" for never */
+} key_row_t;
+
+typedef struct {
+    const char *id, *hash, *hint;       /* a new uuid; key_hash(), key_hint() */
+    const char *user;                   /* name of a user of the tenant, made if there is none; NULL: the caller */
+    const char *name, *scopes;          /* may be "" */
+    uint64_t    expires;                /* ms since 1970, 0: never */
+    const char *idem, *request_hash;    /* as for co_store_conversation_new() */
+} key_new_t;
+
+/* SI_EEXIST: idem was used. */
+int co_store_key_new(arena_t *a, const identity_t *who, const key_new_t *k, key_row_t *out);
+/* Newest first, revoked ones too; pages as those of conversations. */
+int co_store_keys(arena_t *a, const identity_t *who, bool all, const char *cursor, int limit, key_row_t **out, size_t *n,
+                  const char **next);
+/* 0 also if it was revoked before; *hash: of the key, as key_hash() makes it. SI_ENOENT: no such key, or not the caller's. */
+int co_store_key_revoke(arena_t *a, const identity_t *who, bool all, const char *id, const char **hash);
+
 /* --- worker.c: who lives, who owns which conversation (operational rows: ids only, no row-level security) --- */
 
 /* Registers this instance ("<node>/<slot>.<pid>") with a lease of ms; call again to renew. SI_ECONFLICT: it had lapsed and was declared dead. */

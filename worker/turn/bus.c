@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/proc.h"
 #include "io/redis.h"
+#include "store/verdict.h"
 #include "turn/presence.h"
 
 #define HEAD_MAX  512
@@ -55,6 +56,14 @@ int bus_ask_all(const char *type, const char *tenant, const char *user, const ch
     return publish(EVERYBODY, type, tenant, user, conversation, a, 0, STR_NULL);
 }
 
+void bus_key_gone(const char *tenant, const char *user, const char *key_id, str_t hash)
+{
+    verdict_drop(hash);
+    if (publish(EVERYBODY, "key", tenant, user, key_id, 0, 0, hash)) {
+        log_line(LOG_WARN, "a key was revoked that other workers know for a while, since Redis is away", "key", key_id, NULL);
+    }
+}
+
 static bool parse(str_t text, bus_msg_t *m)
 {
     const char *end = text.n ? memchr(text.p, '\n', text.n) : NULL;
@@ -73,11 +82,13 @@ static bool parse(str_t text, bus_msg_t *m)
 
 static void got(str_t channel, str_t text, void *arg)
 {
-    bus_msg_t m;
+    const bus_hooks_t *hooks = arg;
+    bus_msg_t          m;
 
-    (void) channel;
-    (void) arg;
     if (!text.p) {
+        if (str_is(channel, EVERYBODY)) {
+            verdicts_doubt();
+        }
         return;                         /* who waits for an answer has a deadline */
     }
     if (!parse(text, &m)) {
@@ -90,16 +101,19 @@ static void got(str_t channel, str_t text, void *arg)
         leader_got(&m);
     } else if (strcmp(m.type, "count") == 0 || strcmp(m.type, "readers") == 0) {
         presence_got(&m);
+    } else if (strcmp(m.type, "key") == 0) {
+        verdict_drop(m.body);
+        hooks->key_gone(m.conversation);
     } else {
         follower_got(&m);
     }
 }
 
-void bus_init(void)
+void bus_init(const bus_hooks_t *hooks)
 {
     char channel[BUS_NAME_MAX + 8];
 
     channel_of(channel, proc.convs->me);
-    redis_subscribe(channel, got, NULL);
-    redis_subscribe(EVERYBODY, got, NULL);
+    redis_subscribe(channel, got, (void *) hooks);
+    redis_subscribe(EVERYBODY, got, (void *) hooks);
 }

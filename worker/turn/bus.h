@@ -19,6 +19,10 @@
  *   asker                         every worker, on "si:w"
  *   count question          ->
  *                           <-    readers question, n
+ *
+ * Who has revoked a key tells all workers, on "si:w"; a message that was lost is made good by auth.cache:
+ *
+ *   key key's id; hash      ->                       forget the verdict, close its sockets
  */
 #ifndef SI_BUS_H
 #define SI_BUS_H
@@ -34,8 +38,15 @@ typedef struct {
     str_t    body;              /* lives while the message is handled */
 } bus_msg_t;
 
-/* Listens. After redis_init() and convs_init(). */
-void bus_init(void);
+/* Where the bus leads to what stands above it. */
+typedef struct {
+    void (*key_gone)(const char *key_id);
+} bus_hooks_t;
+
+/* Listens. After redis_init() and convs_init(). `hooks` is static. */
+void bus_init(const bus_hooks_t *hooks);
+/* A key was revoked by this caller: here it counts at once, at the other workers as soon as they hear of it. */
+void bus_key_gone(const char *tenant, const char *user, const char *key_id, str_t hash);
 /* 0, or SI_EUNAVAIL without Redis. */
 int  bus_send(const char *to, const char *type, const conv_t *c, uint64_t a, uint64_t b, str_t body);
 /* The same about the conversation of a message, to whom it came from. */

@@ -96,12 +96,12 @@ sub is_problem {
         or Test::More::diag(join('; ', @wrong) . ': ' . substr $r->{body}, 0, 300);
 }
 
-# A key of that tenant's user, both made if they are not there.
+# A key of that tenant's user, both made if they are not there. More arguments of si-worker may follow.
 sub create_key {
-    my ($si, $tenant, $user) = @_;
+    my ($si, $tenant, $user, @more) = @_;
     my ($rc, $out) = SI::Test::run({ env => { SI_DATABASE_URL => $si->{env_file}{SI_DATABASE_URL}, SI_TEST_MODEL_KEY => 'test-key' } },
         SI::Test::build_dir() . '/si-worker', '-c', root() . '/conf/si.yaml', '-c', $si->dir . '/generated.yaml',
-        '--create-key', $tenant, $user);
+        '--create-key', $tenant, $user, @more);
     my ($key) = $out =~ /^(sk_si_\S+)$/m;
     die "si-worker --create-key: $rc $out\n" if $rc || !$key;
     return $key;

@@ -1,0 +1,230 @@
+/* /v1/keys: the API keys of a tenant's users. */
+#include <time.h>
+
+#include "api/input.h"
+#include "api/problem.h"
+#include "api/socket.h"
+#include "base/buf.h"
+#include "base/util.h"
+#include "run/co.h"
+#include "store/key.h"
+#include "turn/bus.h"
+
+#define BODY_MAX  8192
+#define NAME_BYTES  200         /* bytes */
+#define LIST_MAX  (1u << 20)    /* 100 keys: each less than 2 KiB, also when all is escaped */
+
+static bool admin(const request_t *r)
+{
+    return scope_has(r->who.scopes, "admin");
+}
+
+static void put_time(buf_t *b, const char *name, const char *value)
+{
+    buf_printf(b, value[0] ? ",\"%s\":\"%s\"" : ",\"%s\":null", name, value);
+}
+
+/* `key` is the key itself, or NULL. */
+static void put_key(buf_t *b, const key_row_t *k, const char *key)
+{
+    buf_printf(b, "{\"id\":\"%s\",\"name\":", k->id);
+    buf_json_str(b, str_of(k->name));
+    buf_puts(b, ",\"user\":");
+    buf_json_str(b, str_of(k->user));
+    buf_puts(b, ",\"hint\":");
+    buf_json_str(b, str_of(k->hint));
+    buf_printf(b, ",\"scopes\":[%s],\"created\":\"%s\"", scope_has(k->scopes, "admin") ? "\"admin\"" : "", k->created);
+    put_time(b, "expires", k->expires);
+    put_time(b, "revoked", k->revoked);
+    if (key) {
+        buf_printf(b, ",\"key\":\"%s\"", key);
+    }
+    buf_puts(b, "}");
+}
+
+/* Two digits, or -1. */
+static int two(const char *p)
+{
+    return p[0] >= '0' && p[0] <= '9' && p[1] >= '0' && p[1] <= '9' ? (p[0] - '0') * 10 + p[1] - '0' : -1;
+}
+
+/* RFC 3339, of the form 2026-01-31T23:59:59[.123]Z or with an offset as +01:00: ms since 1970, or 0. */
+static uint64_t time_of(str_t s)
+{
+    char      text[40];
+    struct tm t = { 0 }, same;
+    time_t    at;
+    char     *p;
+    int       h, m;
+
+    if (s.n >= sizeof(text)) {
+        return 0;
+    }
+    memcpy(text, s.p, s.n);
+    text[s.n] = '\0';
+    if (s.n < 20 || text[4] != '-' || text[10] != 'T' || !(p = strptime(text, "%Y-%m-%dT%H:%M:%S", &t)) || p != text + 19) {
+        return 0;
+    }
+    same = t;
+    at = timegm(&same);
+    if (at <= 0 || same.tm_mday != t.tm_mday || same.tm_sec != t.tm_sec) {
+        return 0;                               /* there is no 31st of February */
+    }
+    if (*p == '.') {
+        p += 1 + strspn(p + 1, "0123456789");
+    }
+    if (strcmp(p, "Z") != 0) {
+        if (strlen(p) != 6 || (*p != '+' && *p != '-') || p[3] != ':' || (h = two(p + 1)) < 0 || h > 23 || (m = two(p + 4)) < 0
+            || m > 59)
+        {
+            return 0;
+        }
+        at -= (*p == '+' ? 1 : -1) * (h * 3600 + m * 60);
+    }
+    return at > 0 ? (uint64_t) at * 1000 : 0;
+}
+
+/* "scopes": a list of known words. 0 or -1: answered. */
+static int co_scopes(request_t *r, const json_t *o, const char **out)
+{
+    const json_t *list = json_object_get(o, "scopes");
+    const json_t *one;
+    size_t        i;
+
+    *out = "";
+    if (list && !json_is_null(list) && !json_is_array(list)) {
+        co_problem(r->call, 422, "invalid_field", "scopes", "must be a list");
+        return -1;
+    }
+    json_array_foreach(list, i, one) {
+        if (!json_is_string(one) || strcmp(json_string_value(one), "admin") != 0) {
+            co_problem(r->call, 422, "invalid_field", "scopes", "may hold \"admin\" and nothing else");
+            return -1;
+        }
+        *out = "admin";
+    }
+    return 0;
+}
+
+/* 0 or -1: answered. */
+static int co_expires(request_t *r, const json_t *o, uint64_t *out)
+{
+    str_t text;
+
+    *out = 0;
+    if (co_input_string(r, o, "expires", false, 40, &text)) {
+        return -1;
+    }
+    if (!text.p) {
+        return 0;
+    }
+    *out = time_of(text);
+    if (*out <= clock_wall_ms()) {
+        co_problem(r->call, 422, "invalid_field", "expires", "must be a time to come, as 2030-01-31T12:00:00Z");
+        return -1;
+    }
+    return 0;
+}
+
+/* The body. 0 or -1: answered. */
+static int co_read(request_t *r, key_new_t *k)
+{
+    static const char *const names[] = { "name", "user", "scopes", "expires", NULL };
+    str_t   text, name, user;
+    json_t *o;
+
+    if (co_input_idempotency(r, &k->idem) || !(o = co_input_object(r, BODY_MAX, true, names, &text))
+        || co_input_string(r, o, "name", false, NAME_BYTES, &name) || co_input_string(r, o, "user", false, NAME_BYTES, &user)
+        || co_scopes(r, o, &k->scopes) || co_expires(r, o, &k->expires))
+    {
+        return -1;
+    }
+    if (user.p && !user.n) {
+        co_problem(r->call, 422, "invalid_field", "user", "must not be empty");
+        return -1;
+    }
+    k->name = name.n ? name.p : "";
+    k->user = user.n ? user.p : NULL;
+    k->request_hash = input_hash(r, text);
+    return 0;
+}
+
+void co_key_create(request_t *r)
+{
+    char        key[KEY_LEN + 1], hash[65], hint[KEY_HINT + 1], id[UUID_LEN + 1];
+    key_new_t   k = { .id = id, .hash = hash, .hint = hint };
+    key_row_t   row;
+    const char *headers[][2] = { { "Location", NULL } };
+    buf_t       b;
+    int         rc;
+
+    if (!admin(r)) {
+        co_problem(r->call, 403, "forbidden", NULL, "the key needs the scope admin");
+        return;
+    }
+    if (co_read(r, &k)) {
+        return;
+    }
+    uuid_new(id);
+    key_new(key);
+    key_hash(str_of(key), hash);
+    key_hint(key, hint);
+    co_mask(true);
+    rc = co_store_key_new(r->call->arena, &r->who, &k, &row);
+    co_mask(false);
+    if (rc == SI_EEXIST) {
+        co_problem(r->call, 409, "key_made", "Idempotency-Key", "made a key already, which is not shown again: revoke it, and make another");
+    } else if (rc) {
+        co_problem_rc(r->call, rc);
+    } else {
+        headers[0][1] = arena_printf(r->call->arena, "/v1/keys/%s", id);
+        buf_init(&b, LIST_MAX);
+        put_key(&b, &row, key);
+        co_json(r->call, 201, (str_t) { b.p, b.n }, 1, headers);
+        buf_free(&b);
+    }
+}
+
+void co_key_list(request_t *r)
+{
+    key_row_t  *list;
+    const char *cursor, *next;
+    size_t      n;
+    int         limit, rc;
+    buf_t       b;
+
+    if (co_input_page(r, &limit, &cursor)) {
+        return;
+    }
+    rc = co_store_keys(r->call->arena, &r->who, admin(r), cursor, limit, &list, &n, &next);
+    if (rc) {
+        co_page_error(r, rc);
+        return;
+    }
+    buf_init(&b, LIST_MAX);
+    buf_puts(&b, "{\"data\":[");
+    for (size_t i = 0; i < n; i++) {
+        buf_puts(&b, i ? "," : "");
+        put_key(&b, &list[i], NULL);
+    }
+    co_page(r, &b, next);
+}
+
+void co_key_revoke(request_t *r)
+{
+    call_head_t head = { .status = 204, .length = 0 };
+    const char *hash;
+    int         rc;
+
+    co_mask(true);                              /* what is revoked is told */
+    rc = co_store_key_revoke(r->call->arena, &r->who, admin(r), r->id, &hash);
+    co_mask(false);
+    if (rc) {
+        co_problem_rc(r->call, rc);
+        return;
+    }
+    sockets_key_gone(r->id);
+    bus_key_gone(r->who.tenant, r->who.user, r->id, str_of(hash));
+    call_head(r->call, &head);
+    call_end(r->call);
+}
