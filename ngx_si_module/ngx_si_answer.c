@@ -51,12 +51,17 @@ ngx_si_answer_data(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
 }
 
 
-/* the request's one step forward: header, private bytes, then the log */
+/* the request's one step forward: OPEN, header, private bytes, then the log */
 
 void
 ngx_si_answer_run(ngx_si_ctx_t *ctx)
 {
     ngx_int_t  rc;
+
+    if (ctx->stage == NGX_SI_OPENING) {
+        ngx_si_shrink(ctx);
+        return;
+    }
 
     if (ctx->mirror) {
         ngx_si_seat_leave(ctx);

@@ -339,6 +339,13 @@ ngx_si_call_send(ngx_si_ctx_t *ctx, ngx_si_link_t *link)
     }
 
     ngx_si_call_body(ctx);
+
+    if (ctx->request->method == NGX_HTTP_GET && !ctx->upgrade
+        && ctx->stage == NGX_SI_OPENING)
+    {
+        /* perhaps a stream: others are not to come between its buffers */
+        ngx_si_ctx_mark(ctx);
+    }
 }
 
 

@@ -19,7 +19,7 @@ ngx_si_census_mark(ngx_si_mirror_t *m)
     }
 
     m->in_census = 1;
-    ngx_queue_insert_tail(&m->proc->census, &m->census);
+    ngx_queue_insert_tail(&m->pool->proc->census, &m->census);
 }
 
 

@@ -87,8 +87,8 @@ ngx_si_log_feed(ngx_si_mirror_t *m, const u_char *p, size_t len)
 
     if (!m->is_fed) {
         m->is_fed = 1;
-        ngx_queue_insert_tail(&m->proc->fed, &m->fed);
-        ngx_si_tick_post(m->proc);
+        ngx_queue_insert_tail(&m->pool->proc->fed, &m->fed);
+        ngx_si_tick_post(m->pool->proc);
     }
 
     return NULL;

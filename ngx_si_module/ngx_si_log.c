@@ -13,7 +13,6 @@ static void ngx_si_log_destroy(ngx_si_mirror_t *m);
 static void ngx_si_log_free_blocks(ngx_si_block_t *b, ngx_uint_t pinned);
 static void ngx_si_log_join(ngx_si_mirror_t *m, ngx_si_ctx_t *ctx);
 static void ngx_si_log_merge(ngx_si_mirror_t *m, ngx_si_mirror_t *into);
-static void ngx_si_log_tenant(ngx_si_mirror_t *m, ngx_si_ctx_t *ctx);
 
 
 /* payload: u64 log, u32 seq, key */
@@ -59,7 +58,6 @@ ngx_si_log_attach(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
     ngx_si_call_unbind(&ctx->call, 0);
     ngx_si_call_unqueue(&ctx->call);
 
-    ngx_si_log_tenant(m, ctx);
     ngx_si_log_join(m, ctx);
 
     return NULL;
@@ -112,51 +110,40 @@ ngx_si_log_join(ngx_si_mirror_t *m, ngx_si_ctx_t *ctx)
 }
 
 
+/* a resume asks for the log in the name of the tenant who first read it */
+
 static ngx_si_mirror_t *
 ngx_si_log_create(ngx_si_ctx_t *ctx, const u_char *key, size_t len)
 {
     ngx_si_mirror_t    *m;
     ngx_si_loc_conf_t  *slcf;
 
-    m = ngx_calloc(sizeof(ngx_si_mirror_t) + len, ngx_cycle->log);
+    m = ngx_calloc(offsetof(ngx_si_mirror_t, key) + len + ctx->tenant.len,
+                   ngx_cycle->log);
     if (m == NULL) {
         return NULL;
     }
 
     slcf = ngx_http_get_module_loc_conf(ctx->request, ngx_si_module);
 
-    m->proc = ctx->proc;
     m->pool = slcf->pool;
     m->limit = slcf->buffer;
-    m->avoid = -1;
 
+    m->key_len = (uint16_t) len;
     ngx_memcpy(m->key, key, len);
-    m->key_len = len;
+
+    m->tenant_len = (uint32_t) ctx->tenant.len;
+
+    if (m->tenant_len) {
+        ngx_memcpy(ngx_si_mirror_tenant(m), ctx->tenant.data, m->tenant_len);
+    }
 
     ngx_queue_init(&m->readers);
     ngx_queue_init(&m->lagging);
 
-    ngx_si_count(m->proc, NGX_SI_LOGS, 1);
+    ngx_si_count(m->pool->proc, NGX_SI_LOGS, 1);
 
     return m;
-}
-
-
-/* a resume asks for the log in the name of who first read it */
-
-static void
-ngx_si_log_tenant(ngx_si_mirror_t *m, ngx_si_ctx_t *ctx)
-{
-    if (m->tenant.len || ctx->tenant.len == 0) {
-        return;
-    }
-
-    m->tenant.data = ngx_alloc(ctx->tenant.len, ngx_cycle->log);
-
-    if (m->tenant.data) {
-        m->tenant.len = ctx->tenant.len;
-        ngx_memcpy(m->tenant.data, ctx->tenant.data, m->tenant.len);
-    }
 }
 
 
@@ -308,11 +295,7 @@ ngx_si_log_destroy(ngx_si_mirror_t *m)
         ngx_free(m->last_id);
     }
 
-    if (m->tenant.data) {
-        ngx_free(m->tenant.data);
-    }
-
-    ngx_si_count(m->proc, NGX_SI_LOGS, -1);
+    ngx_si_count(m->pool->proc, NGX_SI_LOGS, -1);
 
     ngx_free(m);
 }

@@ -58,6 +58,7 @@ typedef struct ngx_si_call_s    ngx_si_call_t;
 typedef struct ngx_si_ctx_s     ngx_si_ctx_t;
 typedef struct ngx_si_block_s   ngx_si_block_t;
 typedef struct ngx_si_mirror_s  ngx_si_mirror_t;
+typedef struct ngx_si_resume_s  ngx_si_resume_t;
 typedef struct ngx_si_proc_s    ngx_si_proc_t;
 typedef struct ngx_si_origin_s  ngx_si_origin_t;
 
@@ -295,21 +296,19 @@ struct ngx_si_block_s {
 
 struct ngx_si_mirror_s {
     ngx_rbtree_node_t         node;     /* link->logs, key is the log id */
-    ngx_queue_t               orphan;   /* proc->orphans while unbound */
     ngx_queue_t               fed;      /* proc->fed */
     ngx_queue_t               census;   /* proc->census */
-    ngx_si_proc_t            *proc;
     ngx_si_pool_t            *pool;
     ngx_si_link_t            *link;
-    uint32_t                  seq;      /* of the last ATTACH */
 
     ngx_queue_t               readers;  /* cursors at the end */
     ngx_queue_t               lagging;  /* cursors with a block */
     ngx_si_seat_t            *seats;
-    ngx_uint_t                nseats;
-    ngx_uint_t                aseats;
-    ngx_uint_t                nreaders;
-    ngx_uint_t                told;     /* of them, as the worker knows */
+    uint32_t                  nseats;
+    uint32_t                  aseats;
+    uint32_t                  nreaders;
+    uint32_t                  told;     /* of them, as the worker knows */
+    uint32_t                  seq;      /* of the last ATTACH */
 
     ngx_si_block_t           *head;     /* published */
     ngx_si_block_t           *tail;
@@ -318,27 +317,21 @@ struct ngx_si_mirror_s {
     size_t                    bytes;    /* published and held */
     size_t                    limit;
 
-    ngx_si_call_t             resume;
-    ngx_msec_t                give_up;
-    ngx_msec_t                retry;    /* when to try again */
-    ngx_msec_t                backoff;
-    ngx_int_t                 avoid;
-
-    ngx_str_t                 tenant;   /* heap */
+    ngx_si_resume_t          *resume;   /* heap; while it looks for its log */
     u_char                   *last_id;  /* heap; grows, a feed's ids are long */
-    size_t                    key_len;
+    uint32_t                  tenant_len;
+    uint16_t                  key_len;  /* <= SI_KEY_MAX */
     uint8_t                   last_id_len;
     uint8_t                   last_id_size;
 
     unsigned                  is_fed:1;
-    unsigned                  is_orphan:1;
     unsigned                  in_census:1;
     unsigned                  ended:1;
-    unsigned                  hops:3;
-    ngx_uint_t                holds;    /* callers that look at it */
-    ngx_str_t                 instance; /* heap; where MOVED sends the resume */
-    u_char                    key[1];   /* key_len bytes */
+    uint32_t                  holds;    /* callers that look at it */
+    u_char                    key[1];   /* key_len bytes, then the tenant */
 };
+
+#define ngx_si_mirror_tenant(m)  ((m)->key + (m)->key_len)
 
 /* a log of one turn is short and may end by itself; others are drained */
 #define ngx_si_mirror_is_turn(m)                                             \
@@ -357,7 +350,7 @@ struct ngx_si_proc_s {
     ngx_queue_t               fed;      /* mirrors to publish */
     ngx_queue_t               dirty;    /* requests to run */
     ngx_http_request_t       *inside;   /* whose own event is being handled */
-    ngx_queue_t               orphans;  /* mirrors without a link */
+    ngx_queue_t               resumes;  /* of mirrors without a link */
     ngx_queue_t               census;   /* mirrors that won or lost readers */
     ngx_msec_t                census_at;
     ngx_si_row_t             *row;
@@ -456,7 +449,8 @@ ngx_int_t ngx_si_frame_read(ngx_si_link_t *link);
 /* ngx_si_open.c */
 ngx_int_t ngx_si_open_send(ngx_si_ctx_t *ctx, ngx_si_link_t *link);
 ngx_int_t ngx_si_open_body(ngx_si_ctx_t *ctx);
-ngx_int_t ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_link_t *link);
+ngx_int_t ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_call_t *call,
+    ngx_si_link_t *link);
 /* asks a worker for a path that only the edge may ask for */
 ngx_int_t ngx_si_open_query(ngx_si_call_t *call, ngx_si_link_t *link,
     ngx_str_t *path);
@@ -523,7 +517,7 @@ void ngx_si_out_cleanup(void *data);
 ngx_int_t ngx_si_shrink_init(ngx_si_main_conf_t *smcf, ngx_cycle_t *cycle);
 /* sends the header of a stream */
 ngx_int_t ngx_si_shrink_header(ngx_si_ctx_t *ctx);
-/* gives back what a reader does not need while it is idle, once */
+/* gives back what a request does not need once its OPEN is sent */
 void ngx_si_shrink(ngx_si_ctx_t *ctx);
 
 /* ngx_si_log.c, ngx_si_feed.c */

@@ -335,19 +335,21 @@ static void
 ngx_si_open_fields_resume(ngx_si_writer_t *w, ngx_si_mirror_t *m)
 {
     ngx_si_open_field(w, SI_T_RESUME, m->key, m->key_len);
-    ngx_si_open_field(w, SI_T_TENANT, m->tenant.data, m->tenant.len);
+    ngx_si_open_field(w, SI_T_TENANT, ngx_si_mirror_tenant(m),
+                      m->tenant_len);
     ngx_si_open_field(w, SI_T_LAST_ID, m->last_id, m->last_id_len);
 }
 
 
 ngx_int_t
-ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_link_t *link)
+ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_call_t *call,
+    ngx_si_link_t *link)
 {
     ngx_si_writer_t  w = { NULL, 0 };
 
     ngx_si_open_fields_resume(&w, m);
 
-    if (ngx_si_open_begin(&w, &m->resume, link, 0) != NGX_OK) {
+    if (ngx_si_open_begin(&w, call, link, 0) != NGX_OK) {
         return NGX_ERROR;
     }
 

@@ -8,9 +8,24 @@
 #include "ngx_si_module.h"
 
 
+/* what a mirror needs only while it has no link */
+
+struct ngx_si_resume_s {
+    ngx_si_call_t             call;
+    ngx_queue_t               queue;    /* proc->resumes */
+    ngx_si_mirror_t          *mirror;
+    ngx_msec_t                give_up;
+    ngx_msec_t                retry;    /* when to try again */
+    ngx_msec_t                backoff;
+    ngx_int_t                 avoid;    /* slot, or -1 */
+    ngx_uint_t                hops;
+    size_t                    instance_len;     /* 0: any */
+    u_char                    instance[SI_KEY_MAX]; /* where MOVED sent it */
+};
+
+
 static void ngx_si_resume_try(ngx_si_mirror_t *m);
 static void ngx_si_resume_later(ngx_si_mirror_t *m);
-static void ngx_si_resume_found(ngx_si_mirror_t *m);
 static ngx_si_link_t *ngx_si_resume_choose(ngx_si_mirror_t *m);
 static const char *ngx_si_resume_frame(ngx_si_call_t *call, si_frame_t *f,
     const u_char *p);
@@ -34,9 +49,30 @@ static const ngx_si_ops_t  ngx_si_resume_ops = {
 };
 
 
-#define ngx_si_resume_mirror(call)                                           \
-    (ngx_si_mirror_t *) ((u_char *) (call)                                   \
-                         - offsetof(ngx_si_mirror_t, resume))
+#define ngx_si_resume_mirror(call)  ((ngx_si_resume_t *) (call))->mirror
+
+
+static ngx_int_t
+ngx_si_resume_begin(ngx_si_mirror_t *m, ngx_int_t avoid)
+{
+    ngx_si_resume_t  *rs;
+
+    rs = ngx_calloc(sizeof(ngx_si_resume_t), ngx_cycle->log);
+    if (rs == NULL) {
+        return NGX_ERROR;
+    }
+
+    rs->call.ops = &ngx_si_resume_ops;
+    rs->mirror = m;
+    rs->avoid = avoid;
+    rs->backoff = NGX_SI_BACKOFF_MIN;
+    rs->give_up = ngx_current_msec + NGX_SI_RESUME;
+
+    ngx_queue_insert_tail(&m->pool->proc->resumes, &rs->queue);
+    m->resume = rs;
+
+    return NGX_OK;
+}
 
 
 void
@@ -47,20 +83,9 @@ ngx_si_resume_start(ngx_si_mirror_t *m, ngx_int_t avoid)
     ngx_si_log_publish(m);
     ngx_si_log_unbind(m, 0);
 
-    ngx_log_error(NGX_LOG_INFO, m->proc->tick.log, 0,
-                  "si log %*s of %ui readers is resumed elsewhere",
-                  m->key_len, m->key, m->nreaders);
-
-    m->resume.ops = &ngx_si_resume_ops;
-    m->avoid = avoid;
-    m->hops = 0;
-    m->backoff = NGX_SI_BACKOFF_MIN;
-    m->give_up = ngx_current_msec + NGX_SI_RESUME;
-
-    if (!m->is_orphan) {
-        m->is_orphan = 1;
-        ngx_queue_insert_tail(&m->proc->orphans, &m->orphan);
-    }
+    ngx_log_error(NGX_LOG_INFO, m->pool->proc->tick.log, 0,
+                  "si log %*s of %uD readers is resumed elsewhere",
+                  (size_t) m->key_len, m->key, m->nreaders);
 
     if (m->nreaders == 0) {
         /* the release below ends it */
@@ -68,6 +93,9 @@ ngx_si_resume_start(ngx_si_mirror_t *m, ngx_int_t avoid)
     } else if (ngx_exiting && !ngx_si_mirror_is_turn(m)) {
         /* they were about to be sent away */
         ngx_si_log_close(m, NGX_SI_DRAIN, 500);
+
+    } else if (ngx_si_resume_begin(m, avoid) != NGX_OK) {
+        ngx_si_log_close(m, NGX_SI_LOST, 500);
 
     } else {
         ngx_si_resume_try(m);
@@ -77,70 +105,70 @@ ngx_si_resume_start(ngx_si_mirror_t *m, ngx_int_t avoid)
 }
 
 
+/* the log was found, or nobody wants it any more */
+
 void
 ngx_si_resume_stop(ngx_si_mirror_t *m)
 {
-    ngx_si_call_unbind(&m->resume, 1);
-    ngx_si_resume_found(m);
-}
+    ngx_si_resume_t  *rs = m->resume;
 
-
-static void
-ngx_si_resume_found(ngx_si_mirror_t *m)
-{
-    ngx_si_call_unqueue(&m->resume);
-
-    if (m->is_orphan) {
-        m->is_orphan = 0;
-        ngx_queue_remove(&m->orphan);
+    if (rs == NULL) {
+        return;
     }
 
-    if (m->instance.data) {
-        ngx_free(m->instance.data);
-        ngx_str_null(&m->instance);
-    }
+    m->resume = NULL;
+
+    ngx_si_call_unbind(&rs->call, 1);
+    ngx_si_call_unqueue(&rs->call);
+    ngx_queue_remove(&rs->queue);
+    ngx_free(rs);
 }
 
 
 static ngx_si_link_t *
 ngx_si_resume_choose(ngx_si_mirror_t *m)
 {
-    ngx_str_t       key;
-    ngx_si_link_t  *link;
+    ngx_str_t         name;
+    ngx_si_link_t    *link;
+    ngx_si_resume_t  *rs = m->resume;
 
-    if (m->instance.len) {
-        link = ngx_si_pool_instance(m->pool, &m->instance);
+    if (rs->instance_len) {
+        name.data = rs->instance;
+        name.len = rs->instance_len;
+
+        link = ngx_si_pool_instance(m->pool, &name);
         if (link) {
             return link;
         }
 
-        m->instance.len = 0;
+        rs->instance_len = 0;
     }
 
-    key.data = m->key;
-    key.len = m->key_len;
+    name.data = m->key;
+    name.len = m->key_len;
 
-    return ngx_si_pool_pick(m->pool, &key, m->avoid);
+    return ngx_si_pool_pick(m->pool, &name, rs->avoid);
 }
 
 
 static void
 ngx_si_resume_try(ngx_si_mirror_t *m)
 {
-    ngx_si_link_t  *link;
+    ngx_si_link_t    *link;
+    ngx_si_resume_t  *rs = m->resume;
 
-    m->retry = m->give_up;
+    rs->retry = rs->give_up;
     link = ngx_si_resume_choose(m);
 
     if (link == NULL) {
-        if (ngx_si_pool_wait(m->pool, &m->resume, m->give_up) != NGX_OK) {
+        if (ngx_si_pool_wait(m->pool, &rs->call, rs->give_up) != NGX_OK) {
             ngx_si_resume_later(m);
         }
 
     } else if (link->state == NGX_SI_LINK_HELLO) {
-        ngx_si_link_wait(link, &m->resume);
+        ngx_si_link_wait(link, &rs->call);
 
-    } else if (ngx_si_open_resume(m, link) != NGX_OK) {
+    } else if (ngx_si_open_resume(m, &rs->call, link) != NGX_OK) {
         ngx_si_resume_later(m);
     }
 }
@@ -149,10 +177,12 @@ ngx_si_resume_try(ngx_si_mirror_t *m)
 static void
 ngx_si_resume_later(ngx_si_mirror_t *m)
 {
-    m->retry = ngx_current_msec + m->backoff / 2
-               + ngx_random() % (m->backoff / 2 + 1);
-    m->backoff = ngx_min(m->backoff * 2, NGX_SI_BACKOFF_MAX);
-    m->hops = 0;
+    ngx_si_resume_t  *rs = m->resume;
+
+    rs->retry = ngx_current_msec + rs->backoff / 2
+                + ngx_random() % (rs->backoff / 2 + 1);
+    rs->backoff = ngx_min(rs->backoff * 2, NGX_SI_BACKOFF_MAX);
+    rs->hops = 0;
 }
 
 
@@ -160,24 +190,24 @@ void
 ngx_si_resume_tick(ngx_si_proc_t *proc)
 {
     ngx_queue_t       todo, *q;
-    ngx_si_mirror_t  *m;
+    ngx_si_resume_t  *rs;
 
-    ngx_si_queue_take(&todo, &proc->orphans);
+    ngx_si_queue_take(&todo, &proc->resumes);
 
     while (!ngx_queue_empty(&todo)) {
         q = ngx_queue_head(&todo);
-        m = ngx_queue_data(q, ngx_si_mirror_t, orphan);
+        rs = ngx_queue_data(q, ngx_si_resume_t, queue);
 
         ngx_queue_remove(q);
-        ngx_queue_insert_tail(&proc->orphans, q);
+        ngx_queue_insert_tail(&proc->resumes, q);
 
-        if ((ngx_msec_int_t) (ngx_current_msec - m->give_up) >= 0) {
-            ngx_si_log_close(m, NGX_SI_LOST, 500);
+        if ((ngx_msec_int_t) (ngx_current_msec - rs->give_up) >= 0) {
+            ngx_si_log_close(rs->mirror, NGX_SI_LOST, 500);
 
-        } else if (m->resume.link == NULL && !m->resume.queued
-                   && (ngx_msec_int_t) (ngx_current_msec - m->retry) >= 0)
+        } else if (rs->call.link == NULL && !rs->call.queued
+                   && (ngx_msec_int_t) (ngx_current_msec - rs->retry) >= 0)
         {
-            ngx_si_resume_try(m);
+            ngx_si_resume_try(rs->mirror);
         }
     }
 }
@@ -228,11 +258,11 @@ ngx_si_resume_head(ngx_si_mirror_t *m, const u_char *p, size_t len)
             continue;
         }
 
-        ngx_log_error(NGX_LOG_WARN, m->proc->tick.log, 0,
+        ngx_log_error(NGX_LOG_WARN, m->pool->proc->tick.log, 0,
                       "si log %*s cannot be resumed: status %uD",
-                      m->key_len, m->key, si_get32(f.data));
+                      (size_t) m->key_len, m->key, si_get32(f.data));
 
-        ngx_si_call_unbind(&m->resume, 1);
+        ngx_si_call_unbind(&m->resume->call, 1);
         ngx_si_resume_later(m);
         return NULL;
     }
@@ -249,8 +279,8 @@ ngx_si_resume_data(ngx_si_mirror_t *m, si_frame_t *f, const u_char *p)
     }
 
     /* a mirror takes all; its readers are bounded by other means */
-    ngx_si_frame_u32(m->resume.link, SI_F_CREDIT, m->resume.node.key,
-                     f->length);
+    ngx_si_frame_u32(m->resume->call.link, SI_F_CREDIT,
+                     m->resume->call.node.key, f->length);
 
     return ngx_si_log_feed(m, p, f->length);
 }
@@ -259,17 +289,17 @@ ngx_si_resume_data(ngx_si_mirror_t *m, si_frame_t *f, const u_char *p)
 static const char *
 ngx_si_resume_attach(ngx_si_mirror_t *m, const u_char *p, size_t len)
 {
-    ngx_si_link_t  *link = m->resume.link;
+    ngx_si_link_t  *link = m->resume->call.link;
 
-    if (len != 12 + m->key_len || si_get64(p) == 0
+    if (len - 12 != m->key_len || si_get64(p) == 0
         || ngx_memcmp(p + 12, m->key, m->key_len) != 0)
     {
         return "malformed ATTACH, or of another log";
     }
 
-    ngx_si_call_unbind(&m->resume, 0);
-    ngx_si_resume_found(m);
-    ngx_si_count(m->proc, NGX_SI_RESUMED, 1);
+    ngx_si_call_unbind(&m->resume->call, 0);
+    ngx_si_resume_stop(m);
+    ngx_si_count(m->pool->proc, NGX_SI_RESUMED, 1);
     ngx_si_log_bind(m, link, si_get64(p), si_get32(p + 8));
 
     return NULL;
@@ -279,24 +309,22 @@ ngx_si_resume_attach(ngx_si_mirror_t *m, const u_char *p, size_t len)
 static const char *
 ngx_si_resume_moved(ngx_si_mirror_t *m, const u_char *p, size_t len)
 {
+    ngx_si_resume_t  *rs = m->resume;
+
     if (len == 0 || len > SI_KEY_MAX) {
         return "malformed MOVED";
     }
 
-    ngx_si_call_unbind(&m->resume, 0);
+    ngx_si_call_unbind(&rs->call, 0);
 
-    if (m->instance.data == NULL) {
-        m->instance.data = ngx_alloc(SI_KEY_MAX, ngx_cycle->log);
-    }
-
-    if (m->instance.data == NULL || m->hops == NGX_SI_HOPS_MAX) {
+    if (rs->hops == NGX_SI_HOPS_MAX) {
         ngx_si_resume_later(m);
         return NULL;
     }
 
-    m->hops++;
-    m->instance.len = len;
-    ngx_memcpy(m->instance.data, p, len);
+    rs->hops++;
+    rs->instance_len = len;
+    ngx_memcpy(rs->instance, p, len);
 
     ngx_si_resume_try(m);
 
@@ -307,7 +335,7 @@ ngx_si_resume_moved(ngx_si_mirror_t *m, const u_char *p, size_t len)
 static const char *
 ngx_si_resume_end(ngx_si_mirror_t *m, ngx_uint_t aborted)
 {
-    ngx_si_call_unbind(&m->resume, 0);
+    ngx_si_call_unbind(&m->resume->call, 0);
 
     if (aborted) {
         ngx_si_resume_later(m);

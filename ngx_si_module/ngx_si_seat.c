@@ -18,7 +18,7 @@ static void ngx_si_seat_missed(ngx_si_ctx_t *ctx, ngx_si_block_t *fresh,
     ssize_t n);
 
 
-/* gives the reader a seat if it may have one */
+/* gives the reader a seat if it may have one; one alone needs none */
 
 void
 ngx_si_seat_take(ngx_si_ctx_t *ctx)
@@ -27,7 +27,7 @@ ngx_si_seat_take(ngx_si_ctx_t *ctx)
     ngx_si_mirror_t   *m = ctx->mirror;
     ngx_connection_t  *c = ctx->request->connection;
 
-    if (ctx->seat || ctx->block || !ctx->direct || m->ended
+    if (m->nreaders == 1 || ctx->seat || ctx->block || !ctx->direct || m->ended
 #if (NGX_SSL)
         || c->ssl
 #endif
@@ -52,15 +52,14 @@ ngx_si_seat_take(ngx_si_ctx_t *ctx)
 static ngx_int_t
 ngx_si_seat_room(ngx_si_mirror_t *m)
 {
-    ngx_uint_t      n;
+    uint32_t        n;
     ngx_si_seat_t  *seats;
 
     if (m->nseats < m->aseats) {
         return NGX_OK;
     }
 
-    /* most logs have one reader */
-    n = m->aseats + m->aseats / 2 + 1;
+    n = m->aseats + m->aseats / 2 + 2;
 
     seats = realloc(m->seats, n * sizeof(ngx_si_seat_t));
     if (seats == NULL) {
@@ -175,7 +174,7 @@ ngx_si_seat_fan_out(ngx_si_mirror_t *m, ngx_si_block_t *fresh)
         }
     }
 
-    ngx_si_count(m->proc, NGX_SI_BYTES, total);
+    ngx_si_count(m->pool->proc, NGX_SI_BYTES, total);
 }
 
 

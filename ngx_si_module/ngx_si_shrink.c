@@ -4,7 +4,9 @@
  * parsing: 1 KiB, or 8, for a header of some hundred bytes, and lists for
  * twenty fields.  Here the text of the header and the list of its fields are
  * copied to one place of their true size; the originals are freed as nginx
- * frees them between two requests of a connection.
+ * frees them between two requests of a connection.  That is done as soon as a
+ * GET was sent to a worker: what many that wait hold at once are holes in the
+ * heap afterwards, too small to go back to the system.
  *
  * Whoever points into them must be known; read against nginx 1.22:
  *
@@ -29,6 +31,7 @@
 
 
 #define NGX_SI_SHRINK_RANGES  16
+#define NGX_SI_SHRINK_FIELDS  2     /* as an error page may add */
 #define NGX_SI_SHRINK_WORTH   256   /* bytes to win */
 #define NGX_SI_SHRINK_APART   128   /* more is not put into a pool's block */
 
@@ -49,6 +52,7 @@ typedef struct {
 } ngx_si_move_t;
 
 
+static void ngx_si_shrink_answer(ngx_http_request_t *r);
 static ngx_uint_t ngx_si_shrink_may(ngx_si_ctx_t *ctx);
 static ngx_uint_t ngx_si_shrink_plan(ngx_http_request_t *r,
     ngx_si_move_t *m);
@@ -144,18 +148,19 @@ ngx_si_shrink(ngx_si_ctx_t *ctx)
     ngx_si_move_t        m;
     ngx_http_request_t  *r = ctx->request;
 
+    if (ctx->head) {
+        /* it was sent */
+        (void) ngx_pfree(r->pool, ctx->head);
+        ctx->head = NULL;
+        ctx->proc->freed++;
+    }
+
     if (ctx->shrunk) {
         return;
     }
 
     ctx->shrunk = 1;
-    ctx->proc->freed++;
-
-    if (ctx->head) {
-        /* it was sent */
-        (void) ngx_pfree(r->pool, ctx->head);
-        ctx->head = NULL;
-    }
+    ngx_si_shrink_answer(r);
 
     if (!ngx_si_shrink_may(ctx) || !ngx_si_shrink_plan(r, &m)) {
         return;
@@ -176,6 +181,30 @@ ngx_si_shrink(ngx_si_ctx_t *ctx)
     ngx_si_shrink_fields(r, &m);
     ngx_si_shrink_text(r, &m);
     ngx_si_shrink_free(r, &m);
+}
+
+
+/* nginx made room for twenty fields of an answer that is still to come */
+
+static void
+ngx_si_shrink_answer(ngx_http_request_t *r)
+{
+    void        *few;
+    ngx_list_t  *list = &r->headers_out.headers;
+
+    if (list->part.nelts || list->part.next
+        || list->nalloc <= NGX_SI_SHRINK_FIELDS)
+    {
+        return;
+    }
+
+    few = ngx_pmemalign(r->pool, NGX_SI_SHRINK_FIELDS * list->size,
+                        NGX_ALIGNMENT);
+
+    if (few && ngx_pfree(r->pool, list->part.elts) == NGX_OK) {
+        list->part.elts = few;
+        list->nalloc = NGX_SI_SHRINK_FIELDS;
+    }
 }
 
 

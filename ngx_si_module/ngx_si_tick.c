@@ -45,7 +45,7 @@ ngx_si_tick_init(ngx_si_proc_t *proc, ngx_log_t *log)
 
     ngx_queue_init(&proc->fed);
     ngx_queue_init(&proc->dirty);
-    ngx_queue_init(&proc->orphans);
+    ngx_queue_init(&proc->resumes);
     ngx_queue_init(&proc->census);
 
     proc->dummy.fd = (ngx_socket_t) -1;

@@ -3,7 +3,8 @@
 #
 # All three serve the same number of readers at the same time on this machine; one speaks after the other, three rounds,
 # and the medians count. Events are equally big on the wire. CPU is that of the one serving process; what the kernel does
-# for a loopback socket is in it, for all three alike. Memory is the PSS of nginx's processes, not the kernel's sockets.
+# for a loopback socket is in it, for all three alike. Memory is the PSS of nginx's processes, not the kernel's sockets, and
+# without the pages of files: of those the share changes when any other process on the machine maps the same libraries.
 
 ROUNDS=3
 # Readers of the warm-up, before memory is first weighed. So many of Si's that it gives back what they left; what nchan keeps
@@ -55,11 +56,19 @@ field() { sed -n "s/.*\"$1\":\\([-0-9.]*\\).*/\\1/p" <<<"$2"; }
 # CPU time of a process in ns: the scheduler's own sum, of which utime + stime are the rounded parts.
 cpu_ns() { awk '{ print $1 }' "/proc/$1/task/$1/schedstat"; }
 
-# PSS of processes once it has stood still for 3 s, KiB.
+# What processes hold of their own and share among them, KiB.
+weight() {
+    local pid
+    for pid in "$@"; do
+        awk '$1 == "Pss:" { n += $2 } $1 == "Pss_File:" { n -= $2 } END { print n + 0 }' "/proc/$pid/smaps_rollup"
+    done | awk '{ n += $1 } END { print n + 0 }'
+}
+
+# The same once it has stood still for 3 s.
 pss_still() {
     local last='' now same=0 i
     for ((i = 0; i < 60 && same < 10; i++)); do
-        now=$(pss "$@")
+        now=$(weight "$@")
         if [ "$now" = "$last" ]; then same=$((same + 1)); else same=0; fi
         last=$now
         sleep 0.3
@@ -334,7 +343,7 @@ fanout_flat() {
     while [ $SECONDS -lt $end ] || [ $rounds -lt 3 ]; do
         round si >"$work/warm"
         sleep 3     # of heartbeats
-        now=$(pss "$si_pid" "$SI_NGINX_PID")
+        now=$(weight "$si_pid" "$SI_NGINX_PID")
         rounds=$((rounds + 1))
         # The first round brings the blocks of the log, which are used again and again.
         [ $rounds -gt 1 ] || first=$now

@@ -67,15 +67,19 @@ sub read_to {
     return;
 }
 
+# All on the log 7, or, with `own`, on as many logs from `own` on.
 sub open_readers {
-    my ($edge, $w, $count) = @_;
+    my ($edge, $w, $count, $own) = @_;
     my @all;
     while (@all < $count) {
         my @c = map { raw_reader($edge) } 1 .. ($count - @all > 50 ? 50 : $count - @all);
         # header and bytes one by one: the worst case, as nginx must be told to send the header
         my @calls = map { $w->call->stream(user => 'user_0123456789') } @c;
         read_to($_, "\r\n\r\n") for @c;
-        $_->data("retry: 1000\n\n")->attach(7, 'c:7', 1 + @all) for @calls;
+        for my $i (0 .. $#calls) {
+            my @log = $own ? ($own + @all + $i, sprintf('c:conv_%020d', @all + $i), 1) : (7, 'c:7', 1 + @all);
+            $calls[$i]->data("retry: 1000\n\n")->attach(@log);
+        }
         read_to($_, "retry: 1000\n\n") for @c;
         push @all, @c;
     }
@@ -127,6 +131,33 @@ subtest 'weight' => sub {
     my $most = $before + ($idle - $before) / 4;
     my $back = $sanitized || SI::Edge::wait_for(sub { memory($pid) < $most }, 'memory to come back');
     ok $back, "memory comes back when they leave: less than $most KiB";
+    $edge->stop;
+};
+
+subtest 'weight with a log each' => sub {
+    my ($edge, $w) = edge(location => 'si_stream_heartbeat 1s;');
+    $edge->start;
+    my $link = $w->wait_link;
+    my ($pid) = $edge->nginx_pids;
+    my $sanitized = SI::Edge::slurp("/proc/$pid/maps") =~ /lib[au]san|asan/ || $edge->{module} eq '';
+    my @c = open_readers($edge, $w, 10, 1000);
+    my $before = settled($edge, $w, $pid);
+    plan skip_all => 'the kernel does not tell Pss_Anon' if !$before;
+    push @c, open_readers($edge, $w, $READERS, 2000);
+    my $each = (settled($edge, $w, $pid) - $before) / $READERS;
+    if ($sanitized) { pass 'no bound under a sanitizer' }
+    else { cmp_ok $each, '<=', $BOUND, sprintf 'an idle reader and its log weigh %.2f KiB', $each }
+
+    # one reader has no seat; the second brings one for both
+    push @c, open_readers($edge, $w, 1, 2000);
+    my @two = @c[10, -1];
+    for my $n (1 .. 3) {
+        $w->feed($link, 2000, "1.$n", "id: 1.$n\ndata: x\n\n");
+        read_to($_, "id: 1.$n\ndata: x\n\n") for @two;
+    }
+    close $two[0]{fh};
+    $w->feed($link, 2000, '1.4', "id: 1.4\ndata: x\n\n");
+    ok eval { read_to($two[1], "id: 1.4\n"); 1 }, 'events to one, to two, and to one again';
     $edge->stop;
 };
 
@@ -192,6 +223,36 @@ subtest "the access log of a long stream $charset" => sub {
     $edge->stop;
 };
 }
+
+subtest 'a request that was given back before its answer' => sub {
+    my ($edge, $w) = edge(http => $variables, location => 'access_log logs/all.log all; set $early $request_uri; set $early_agent $http_user_agent;');
+    $edge->start;
+    $w->wait_link;
+    my $abort = do { no warnings 'once'; $SI::FakeWorker::FL{ABORT} };
+    my @many = map { ("X-Answer-$_" => "value $_") } 1 .. 9;
+    for my $case (@cases) {
+        my ($name, $head) = @$case;
+        my $c = $edge->client;
+        for my $answer ('json', 'problem', 'json') {
+            $c->{in} = '';
+            SI::Edge::write_all($c, "GET /v1/things?a=1 HTTP/1.1\r\n$head\r\n");
+            my $first = $w->call;
+            $first->moved($w->{name});
+            my $call = $w->call;
+            is_deeply [@$call{qw(method path headers)}], [@$first{qw(method path headers)}], "$name: sent again as it was";
+            if ($answer eq 'json') { $call->head(200, type => 'application/json', length => 2, headers => \@many)->data('{}')->end }
+            else { for (1 .. 3) { $call->end($abort); $call = $w->call if $_ < 3 } }
+            $c->wait_whole;
+            is $c->status, $answer eq 'json' ? 200 : 503, 'answered';
+            like $c->header, qr/^X-Answer-$_: value $_\r$/m, "with field $_" for $answer eq 'json' ? 1 .. 9 : ();
+        }
+        $c->close;
+    }
+    SI::Edge::wait_for(sub { (() = SI::Edge::slurp("$edge->{dir}/logs/all.log") =~ /\n/g) >= 9 }, 'the lines');
+    my @lines = split /\n/, SI::Edge::slurp("$edge->{dir}/logs/all.log");
+    like $_, qr/^GET \/v1\/things\?a=1 HTTP\/1.1\|GET\|\/v1\/things\|a=1\|.*\|10\.0\.0\.1, 10\.0\.0\.2\|http:\/\/r\/\|user\|\/v1\/things\?a=1\|/, 'logged' for @lines;
+    $edge->stop;
+};
 
 subtest 'requests behind a stream' => sub {
     my ($edge, $w) = edge(location => 'si_stream_heartbeat 500ms;');
