@@ -8,9 +8,14 @@
 #include "ngx_si_module.h"
 
 
+static void ngx_si_answer_last(ngx_si_ctx_t *ctx, u_char *text, size_t len);
 static ngx_int_t ngx_si_answer_start(ngx_si_ctx_t *ctx);
 static ngx_int_t ngx_si_answer_begin_stream(ngx_si_ctx_t *ctx);
 static void ngx_si_answer_end(ngx_si_ctx_t *ctx);
+
+
+static const char  ngx_si_answer_expired_text[] =
+    "event: auth.expired\ndata: {\"type\":\"auth.expired\"}\n\nretry: 1000\n\n";
 
 
 const char *
@@ -257,8 +262,40 @@ ngx_si_answer_boundary(ngx_si_ctx_t *ctx)
 void
 ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry)
 {
-    u_char     text[sizeof("retry: \n\n") + NGX_INT64_LEN];
-    size_t     len;
+    u_char  text[sizeof("retry: \n\n") + NGX_INT64_LEN];
+    size_t  len;
+
+    if (ctx->socket) {
+        /* a close frame of RFC 6455: 1012, service restart */
+        len = ngx_cpymem(text, "\x88\x02\x03\xf4", 4) - text;
+
+    } else {
+        len = ngx_sprintf(text, "retry: %M\n\n", retry) - text;
+    }
+
+    ngx_si_answer_last(ctx, text, len);
+}
+
+
+/* the credential's time is over, and so is the stream's */
+
+void
+ngx_si_answer_expired(ngx_si_ctx_t *ctx)
+{
+    if (ctx->socket) {
+        /* 3000 of IANA's registry: unauthorized */
+        ngx_si_answer_last(ctx, (u_char *) "\x88\x02\x0b\xb8", 4);
+        return;
+    }
+
+    ngx_si_answer_last(ctx, (u_char *) ngx_si_answer_expired_text,
+                       sizeof(ngx_si_answer_expired_text) - 1);
+}
+
+
+static void
+ngx_si_answer_last(ngx_si_ctx_t *ctx, u_char *text, size_t len)
+{
     ngx_int_t  rc;
 
     if (ctx->mirror) {
@@ -272,14 +309,6 @@ ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry)
 
     if (!ctx->request->header_sent && ngx_si_answer_start(ctx) != NGX_OK) {
         return;
-    }
-
-    if (ctx->socket) {
-        /* a close frame of RFC 6455: 1012, service restart */
-        len = ngx_cpymem(text, "\x88\x02\x03\xf4", 4) - text;
-
-    } else {
-        len = ngx_sprintf(text, "retry: %M\n\n", retry) - text;
     }
 
     rc = ngx_si_out_copy(ctx, text, len, 0);

@@ -86,12 +86,17 @@ ngx_si_call_handler(ngx_http_request_t *r)
 }
 
 
-static ngx_si_ctx_t *
-ngx_si_ctx_create(ngx_http_request_t *r, ngx_si_proc_t *proc)
+/* ACCESS may have made it, for what it found out */
+
+ngx_si_ctx_t *
+ngx_si_ctx_get(ngx_http_request_t *r)
 {
-    ngx_si_ctx_t        *ctx;
-    ngx_pool_cleanup_t  *pcln;
-    ngx_http_cleanup_t  *cln;
+    ngx_si_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_si_module);
+    if (ctx) {
+        return ctx;
+    }
 
     ctx = ngx_pcalloc(r->pool, sizeof(ngx_si_ctx_t));
     if (ctx == NULL) {
@@ -100,12 +105,31 @@ ngx_si_ctx_create(ngx_http_request_t *r, ngx_si_proc_t *proc)
 
     ctx->call.ops = &ngx_si_call_ops;
     ctx->request = r;
-    ctx->proc = proc;
     ctx->out_last = &ctx->out;
     ctx->left = -1;
     ctx->first = -1;
     ctx->slot = -1;
     ctx->avoid = -1;
+
+    ngx_http_set_ctx(r, ctx, ngx_si_module);
+
+    return ctx;
+}
+
+
+static ngx_si_ctx_t *
+ngx_si_ctx_create(ngx_http_request_t *r, ngx_si_proc_t *proc)
+{
+    ngx_si_ctx_t        *ctx;
+    ngx_pool_cleanup_t  *pcln;
+    ngx_http_cleanup_t  *cln;
+
+    ctx = ngx_si_ctx_get(r);
+    if (ctx == NULL) {
+        return NULL;
+    }
+
+    ctx->proc = proc;
     ctx->last = ngx_current_msec;
 
     pcln = ngx_pool_cleanup_add(r->pool, 0);
@@ -124,7 +148,6 @@ ngx_si_ctx_create(ngx_http_request_t *r, ngx_si_proc_t *proc)
     cln->handler = ngx_si_ctx_cleanup;
     cln->data = ctx;
 
-    ngx_http_set_ctx(r, ctx, ngx_si_module);
     ngx_si_tick_add(ctx);
 
     return ctx;

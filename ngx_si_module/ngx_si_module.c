@@ -68,6 +68,34 @@ static ngx_command_t  ngx_si_commands[] = {
       offsetof(ngx_si_loc_conf_t, drain),
       NULL },
 
+    { ngx_string("si_auth"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_conf_set_bitmask_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_si_loc_conf_t, auth),
+      &ngx_si_auth_kinds },
+
+    { ngx_string("si_auth_jwt"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_si_auth_conf_jwt,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("si_auth_jwt_keys"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_si_auth_conf_keys,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("si_auth_claim"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_si_auth_conf_claim,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("si_origin_secret"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1234,
       ngx_si_origin_conf,
@@ -137,6 +165,9 @@ static ngx_http_variable_t  ngx_si_vars[] = {
 
     { ngx_string("si_worker"), NULL, ngx_si_variable,
       offsetof(ngx_si_ctx_t, worker), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_auth"), NULL, ngx_si_variable,
+      offsetof(ngx_si_ctx_t, auth), NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("si_first_byte_time"), NULL, ngx_si_variable_first_byte,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -271,9 +302,11 @@ ngx_si_add_variables(ngx_conf_t *cf)
 static ngx_int_t
 ngx_si_init(ngx_conf_t *cf)
 {
-    ngx_str_t            name = ngx_string("request_id");
-    ngx_str_t            addr = ngx_string("si_client_addr");
-    ngx_si_main_conf_t  *smcf;
+    ngx_str_t                   name = ngx_string("request_id");
+    ngx_str_t                   addr = ngx_string("si_client_addr");
+    ngx_http_handler_pt        *h;
+    ngx_si_main_conf_t         *smcf;
+    ngx_http_core_main_conf_t  *cmcf;
 
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);
 
@@ -288,6 +321,17 @@ ngx_si_init(ngx_conf_t *cf)
         || ngx_si_zone_add(cf, smcf) != NGX_OK)
     {
         return NGX_ERROR;
+    }
+
+    if (smcf->jwt) {
+        cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+        h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+        if (h == NULL) {
+            return NGX_ERROR;
+        }
+
+        *h = ngx_si_auth_handler;
     }
 
     return ngx_si_origin_init(cf);
@@ -326,7 +370,7 @@ ngx_si_create_loc_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    /* set by ngx_pcalloc(): name, pool and key */
+    /* set by ngx_pcalloc(): name, pool, key, auth and jwt */
 
     slcf->origin = NGX_CONF_UNSET_PTR;
     slcf->heartbeat = NGX_CONF_UNSET_MSEC;
@@ -356,6 +400,13 @@ ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         return "has si_stream_heartbeat or si_stream_stall of zero";
     }
 
+    ngx_conf_merge_bitmask_value(conf->auth, prev->auth,
+                                 NGX_CONF_BITMASK_SET|NGX_SI_AUTH_KEY);
+
+    if (conf->jwt == NULL) {
+        conf->jwt = prev->jwt;
+    }
+
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);
 
     smcf->beat = ngx_min(smcf->beat, ngx_min(conf->heartbeat, conf->stall));
@@ -380,6 +431,11 @@ ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "unknown si_pool \"%V\"", &conf->name);
         return NGX_CONF_ERROR;
+    }
+
+    if (conf->auth & NGX_SI_AUTH_JWT) {
+        smcf->jwt = 1;
+        return ngx_si_auth_conf_check(conf->jwt);
     }
 
     return NGX_CONF_OK;
@@ -412,6 +468,13 @@ ngx_si_init_process(ngx_cycle_t *cycle)
     smcf->proc = proc;
 
     ngx_si_zone_claim(proc);
+
+    if (smcf->jwt) {
+        proc->auth = ngx_si_auth_create(cycle);
+        if (proc->auth == NULL) {
+            return NGX_ERROR;
+        }
+    }
 
     if (ngx_si_tick_init(proc, cycle->log) != NGX_OK
         || ngx_si_shrink_init(smcf, cycle) != NGX_OK)

@@ -19,6 +19,7 @@
 #include <ngx_http.h>
 
 #include "../worker/link/frame.h"
+#include "ngx_si_auth.h"
 #include "ngx_si_zone.h"
 
 
@@ -81,6 +82,7 @@ typedef struct {
     ngx_msec_t                drain;    /* longest drain set */
     ngx_si_proc_t            *proc;     /* of this process, NULL in the master */
     u_char                   *known;    /* modules, see ngx_si_shrink.c */
+    ngx_uint_t                jwt;      /* tokens are verified somewhere */
 } ngx_si_main_conf_t;
 
 
@@ -93,6 +95,8 @@ typedef struct {
     ngx_msec_t                stall;
     ngx_msec_t                drain;
     size_t                    buffer;
+    ngx_uint_t                auth;     /* bits NGX_SI_AUTH_... */
+    ngx_si_auth_conf_t       *jwt;
 } ngx_si_loc_conf_t;
 
 
@@ -255,6 +259,8 @@ struct ngx_si_ctx_s {
     ngx_str_t                 user;
     ngx_str_t                 turn;
     ngx_str_t                 worker;
+    ngx_str_t                 auth;     /* what became of its token */
+    ngx_si_identity_t        *who;      /* NULL: the worker finds out */
     ngx_int_t                 slot;     /* where it was sent, or -1 */
     ngx_int_t                 avoid;    /* slot that failed, or -1 */
 
@@ -275,23 +281,7 @@ struct ngx_si_ctx_s {
 };
 
 
-/* bytes of a log as they go over HTTP/1.1: chunk head, payload, CRLF */
-
-struct ngx_si_block_s {
-    ngx_si_block_t           *next;
-    uint32_t                  cursors;  /* positions in it */
-    uint32_t                  pins;     /* bufs into it, 1 for its mirror */
-    uint32_t                  room;     /* most payload bytes */
-    uint32_t                  size;     /* payload bytes */
-    uint32_t                  head;     /* where the chunk head starts */
-    uint32_t                  mid;      /* begins within an event */
-    u_char                    data[1];
-};
-
-#define ngx_si_block_payload(b)  ((b)->data + NGX_SI_CHUNK_HEAD)
-#define ngx_si_block_wire(b)     ((b)->data + (b)->head)
-#define ngx_si_block_length(b)                                               \
-    (NGX_SI_CHUNK_HEAD - (b)->head + (b)->size + 2)
+#include "ngx_si_block.h"
 
 
 struct ngx_si_mirror_s {
@@ -347,6 +337,7 @@ struct ngx_si_proc_s {
     ngx_uint_t                fill;     /* bucket of the next request */
     ngx_uint_t                visit;    /* bucket of the next tick */
     ngx_uint_t                requests;
+    ngx_si_auth_t            *auth;     /* NULL: no tokens */
     ngx_queue_t               fed;      /* mirrors to publish */
     ngx_queue_t               dirty;    /* requests to run */
     ngx_http_request_t       *inside;   /* whose own event is being handled */
@@ -458,6 +449,8 @@ ngx_int_t ngx_si_open_query(ngx_si_call_t *call, ngx_si_link_t *link,
 /* ngx_si_call.c, ngx_si_problem.c */
 ngx_int_t ngx_si_call_handler(ngx_http_request_t *r);
 void ngx_si_call_again(ngx_si_ctx_t *ctx);
+/* the request's context, made if it has none yet; NULL: no memory */
+ngx_si_ctx_t *ngx_si_ctx_get(ngx_http_request_t *r);
 void ngx_si_ctx_mark(ngx_si_ctx_t *ctx);
 /* header and body; the request is not finalized */
 ngx_int_t ngx_si_problem_send(ngx_http_request_t *r, ngx_uint_t status,
@@ -484,6 +477,8 @@ void ngx_si_answer_lost(ngx_si_ctx_t *ctx);
 /* ends an event stream with "retry:" if the bytes so far allow it, and a
    socket with a close frame */
 void ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry);
+/* the same with an event, when the caller's token has expired */
+void ngx_si_answer_expired(ngx_si_ctx_t *ctx);
 void ngx_si_answer_credit(ngx_si_ctx_t *ctx, ngx_uint_t all);
 
 /* ngx_si_socket.c */
@@ -493,24 +488,6 @@ ngx_int_t ngx_si_socket_upgrade(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
 void ngx_si_socket_head(ngx_si_ctx_t *ctx);
 void ngx_si_socket_read(ngx_si_ctx_t *ctx);
-
-/* ngx_si_block.c */
-ngx_si_block_t *ngx_si_block_new(size_t room);
-void ngx_si_block_seal(ngx_si_block_t *b);
-void ngx_si_block_unpin(ngx_si_block_t *b);
-ngx_int_t ngx_si_out_add(ngx_si_ctx_t *ctx, ngx_si_block_t *b, u_char *pos,
-    size_t len);
-/* credit: the worker is told when the client has them */
-ngx_int_t ngx_si_out_copy(ngx_si_ctx_t *ctx, const u_char *p, size_t len,
-    ngx_uint_t credit);
-/* static bytes past the chunked filter, when nothing else is pending */
-ngx_int_t ngx_si_out_raw(ngx_si_ctx_t *ctx, u_char *p, size_t len);
-/* the header alone */
-ngx_int_t ngx_si_out_flush(ngx_si_ctx_t *ctx);
-/* NGX_OK: the client has all, NGX_AGAIN: not yet, NGX_ERROR */
-ngx_int_t ngx_si_out_send(ngx_si_ctx_t *ctx, ngx_uint_t last);
-ngx_uint_t ngx_si_out_pending(ngx_si_ctx_t *ctx);
-void ngx_si_out_cleanup(void *data);
 
 /* ngx_si_shrink.c */
 /* which modules' requests may be shrunk; once in each process */

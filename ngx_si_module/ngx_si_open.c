@@ -21,7 +21,8 @@ static void ngx_si_open_field(ngx_si_writer_t *w, uint8_t tag,
 static void ngx_si_open_pair(ngx_si_writer_t *w, u_char *name, size_t nlen,
     u_char *value, size_t vlen);
 static void ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx);
-static void ngx_si_open_headers(ngx_si_writer_t *w, ngx_http_request_t *r);
+static void ngx_si_open_identity(ngx_si_writer_t *w, ngx_si_identity_t *who);
+static void ngx_si_open_headers(ngx_si_writer_t *w, ngx_si_ctx_t *ctx);
 static ngx_uint_t ngx_si_open_skips(ngx_table_elt_t *h);
 static void ngx_si_open_fields_resume(ngx_si_writer_t *w,
     ngx_si_mirror_t *m);
@@ -117,16 +118,33 @@ ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
                          (u_char *) "websocket", 9);
     }
 
-    ngx_si_open_headers(w, r);
+    if (ctx->who) {
+        ngx_si_open_identity(w, ctx->who);
+    }
+
+    ngx_si_open_headers(w, ctx);
 }
 
 
 static void
-ngx_si_open_headers(ngx_si_writer_t *w, ngx_http_request_t *r)
+ngx_si_open_identity(ngx_si_writer_t *w, ngx_si_identity_t *who)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_si_open_field(w, SI_T_ISSUER, who->issuer.data, who->issuer.len);
+    ngx_si_open_field(w, SI_T_SUBJECT, who->subject.data, who->subject.len);
+    ngx_si_open_field(w, SI_T_ORG, who->tenant.data, who->tenant.len);
+    ngx_si_open_field(w, SI_T_SCOPES, who->scopes.data, who->scopes.len);
+}
+
+
+/* a token that was verified here has done its work */
+
+static void
+ngx_si_open_headers(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
+{
+    ngx_uint_t           i;
+    ngx_list_part_t     *part;
+    ngx_table_elt_t     *h;
+    ngx_http_request_t  *r = ctx->request;
 
     ngx_si_main_conf_t  *smcf;
 
@@ -148,7 +166,9 @@ ngx_si_open_headers(ngx_si_writer_t *w, ngx_http_request_t *r)
         }
 
         if (!ngx_si_open_skips(&h[i])
-            && !ngx_si_origin_is_secret(smcf, &h[i]))
+            && !ngx_si_origin_is_secret(smcf, &h[i])
+            && !(ctx->who && h[i].key.len == 13
+                 && ngx_strncmp(h[i].lowcase_key, "authorization", 13) == 0))
         {
             ngx_si_open_pair(w, h[i].lowcase_key, h[i].key.len,
                              h[i].value.data, h[i].value.len);

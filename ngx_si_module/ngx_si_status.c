@@ -15,6 +15,8 @@ static ngx_chain_t **ngx_si_status_worker(ngx_si_query_t *q, ngx_pool_t *pool,
 static ngx_chain_t *ngx_si_status_edge(ngx_si_status_t *st);
 static u_char *ngx_si_status_counters(u_char *p, u_char *end,
     ngx_si_proc_t *proc);
+static u_char *ngx_si_status_auth(u_char *p, u_char *end,
+    ngx_atomic_uint_t *sum);
 static u_char *ngx_si_status_link(u_char *p, u_char *end,
     ngx_si_link_t *link);
 
@@ -118,7 +120,7 @@ ngx_si_status_edge(ngx_si_status_t *st)
     ngx_si_pool_t  **pools;
 
     pools = st->proc->conf->pools.elts;
-    size = 1024;
+    size = 2048;
 
     for (i = 0; i < st->proc->conf->pools.nelts; i++) {
         size += pools[i]->nlinks * (6 * SI_KEY_MAX + 128);
@@ -160,19 +162,44 @@ ngx_si_status_counters(u_char *p, u_char *end, ngx_si_proc_t *proc)
 
     ngx_si_zone_sum(proc, sum);
 
-    return ngx_slprintf(p, end,
-                        "{\"edge\":{\"pid\":%P,\"connections\":%ui,"
-                        "\"readers\":%uA,\"logs\":%uA,\"calls\":%uA,"
-                        "\"bytes_sent\":%uA,\"closed\":{\"slow\":%uA,"
-                        "\"stall\":%uA,\"drain\":%uA,\"lost\":%uA},"
-                        "\"links\":[",
-                        ngx_pid,
-                        ngx_cycle->connection_n
-                            - ngx_cycle->free_connection_n,
-                        sum[NGX_SI_READERS], sum[NGX_SI_LOGS],
-                        sum[NGX_SI_CALLS], sum[NGX_SI_BYTES],
-                        sum[NGX_SI_SLOW], sum[NGX_SI_STALL],
-                        sum[NGX_SI_DRAIN], sum[NGX_SI_LOST]);
+    p = ngx_slprintf(p, end,
+                     "{\"edge\":{\"pid\":%P,\"connections\":%ui,"
+                     "\"readers\":%uA,\"logs\":%uA,\"calls\":%uA,"
+                     "\"bytes_sent\":%uA,\"closed\":{\"slow\":%uA,"
+                     "\"stall\":%uA,\"drain\":%uA,\"lost\":%uA},",
+                     ngx_pid,
+                     ngx_cycle->connection_n
+                         - ngx_cycle->free_connection_n,
+                     sum[NGX_SI_READERS], sum[NGX_SI_LOGS],
+                     sum[NGX_SI_CALLS], sum[NGX_SI_BYTES],
+                     sum[NGX_SI_SLOW], sum[NGX_SI_STALL],
+                     sum[NGX_SI_DRAIN], sum[NGX_SI_LOST]);
+
+    p = ngx_si_status_auth(p, end, sum);
+
+    return ngx_slprintf(p, end, "\"links\":[");
+}
+
+
+/* tokens; of the reasons only those that occurred */
+
+static u_char *
+ngx_si_status_auth(u_char *p, u_char *end, ngx_atomic_uint_t *sum)
+{
+    ngx_uint_t  i, n;
+
+    p = ngx_slprintf(p, end, "\"tokens\":{\"verified\":%uA,\"known\":%uA,"
+                     "\"refused\":{",
+                     sum[NGX_SI_AUTH], sum[NGX_SI_AUTH_KNOWN]);
+
+    for (i = 1, n = 0; i < SI_JWT_REASON_COUNT; i++) {
+        if (sum[NGX_SI_AUTH + i]) {
+            p = ngx_slprintf(p, end, "%s\"%s\":%uA", n++ ? "," : "",
+                             si_jwt_reason(i), sum[NGX_SI_AUTH + i]);
+        }
+    }
+
+    return ngx_slprintf(p, end, "}},");
 }
 
 

@@ -30,6 +30,7 @@ static void ngx_si_tick_visit(ngx_si_ctx_t *ctx);
 static ngx_uint_t ngx_si_tick_stalled(ngx_si_ctx_t *ctx,
     ngx_si_loc_conf_t *slcf);
 static ngx_uint_t ngx_si_tick_due(ngx_si_ctx_t *ctx);
+static ngx_uint_t ngx_si_tick_expired(ngx_si_ctx_t *ctx);
 static void ngx_si_tick_exit(ngx_si_proc_t *proc);
 static ngx_uint_t ngx_si_tick_drains(ngx_si_ctx_t *ctx);
 
@@ -263,6 +264,10 @@ ngx_si_tick_visit(ngx_si_ctx_t *ctx)
         return;
     }
 
+    if (ctx->who && ngx_si_tick_expired(ctx)) {
+        return;
+    }
+
     ngx_si_answer_credit(ctx, 1);
 
     /* silence lasts at most until the visit after this one */
@@ -319,6 +324,31 @@ ngx_si_tick_due(ngx_si_ctx_t *ctx)
 
     ngx_si_count(ctx->proc, NGX_SI_DRAIN, 1);
     ngx_si_answer_retry(ctx, 500 + ngx_random() % 2000);
+
+    return 1;
+}
+
+
+/* a stream does not outlive the token it was opened with; 1: it has gone */
+
+static ngx_uint_t
+ngx_si_tick_expired(ngx_si_ctx_t *ctx)
+{
+    time_t  late;
+
+    late = ngx_time() - ctx->who->expires;
+
+    if (late < 0 || !(ctx->stream || ctx->socket)) {
+        return 0;
+    }
+
+    if ((ctx->block || ngx_si_out_pending(ctx))
+        && late < NGX_SI_DRAIN_MORE / 1000)
+    {
+        return 0;
+    }
+
+    ngx_si_answer_expired(ctx);
 
     return 1;
 }

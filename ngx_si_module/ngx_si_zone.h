@@ -12,6 +12,8 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 
+#include "si_jwt.h"
+
 
 struct ngx_si_proc_s;
 
@@ -35,6 +37,8 @@ typedef enum {
     NGX_SI_RESUMED,                 /* mirrors that found their log again */
     NGX_SI_LINKED,                  /* all LINKS ever */
     NGX_SI_UNPROVEN,                /* requests past the CDN */
+    NGX_SI_AUTH,                    /* tokens verified, then refused by reason */
+    NGX_SI_AUTH_KNOWN = NGX_SI_AUTH + SI_JWT_REASON_COUNT,  /* remembered */
     NGX_SI_COUNTERS
 } ngx_si_counter_e;
 

@@ -38,7 +38,8 @@
     X(AUDIENCE, "audience", "the token is not meant for this service") \
     X(CLIENT, "client", "the token is not meant for this service") \
     X(USE, "token_use", "the token is not meant for this service") \
-    X(SUBJECT, "subject", "the token names no user")
+    X(SUBJECT, "subject", "the token names no user") \
+    X(TENANT, "tenant", "the token names no tenant")
 
 typedef enum {
 #define SI_JWT_ENUM(id, name, text) SI_JWT_##id,

@@ -58,7 +58,7 @@ subtest '/openapi.json' => sub {
     my $schema = SI::Test::Schema->new($doc);
     is_deeply [grep { !eval { $schema->resolve($_) } } @refs], [], 'every reference leads somewhere';
     my %used = map { m{/([^/]+)$} ? ($1 => 1) : () } @refs;
-    is_deeply [sort grep { !$used{$_} } map { keys %$_ } values %{ $doc->{components} }], ['TurnEvent', 'key'], 'and every component is used, two by their names';
+    is_deeply [sort grep { !$used{$_} } map { keys %$_ } values %{ $doc->{components} }], ['TurnEvent', 'key', 'token'], 'and every component is used, three by their names';
 };
 
 my $schema = SI::Test::Schema->new($doc);
@@ -72,7 +72,10 @@ subtest 'codes' => sub {
         $in{$1} = 1 while /\bco_put\([^"]*"([a-z_]+)"/g;
         $in{$1} = 1 while /\banswer_problem\([^"]*"[^"]*",\s*"([a-z_]+)"/g;
     }
-    for (sources('ngx_si_module/*.c')) { $in{$1} = 1 while /\bngx_si_(?:ctx_problem|problem_send)\([^"]*"[^"]*",\s*"(\w+)"/g }
+    for (sources('ngx_si_module/*.c')) {
+        $in{$1} = 1 while /\bngx_si_auth_answer\(r, "(\w+)"/g;
+        $in{$1} = 1 while /\bngx_si_(?:ctx_problem|problem_send)\([^"]*"[^"]*",\s*"(\w+)"/g;
+    }
     for (sources('conf/si-locations.conf')) { $in{$1} = 1 while /"code":"(\w+)"/g }
     my %listed = map { $_ => 1 } @{ $doc->{components}{schemas}{ProblemCode}{enum} };
     is_deeply [grep { !$listed{$_} } sort keys %in], [], 'every code of a problem is listed';
@@ -172,7 +175,7 @@ subtest 'what really comes' => sub {
     my @replay;
     do { push @replay, $replay->next_event } until $replay[-1]{event} eq 'turn.completed' && $replay[-1]{data}{turn} eq $t->{id};
     $event->(@replay);
-    is_deeply [grep { !$seen{$_} } sort keys %$mapping], ['stream.degraded', 'turn.restarted'], 'every kind of event was seen, but for those of outages';
+    is_deeply [grep { !$seen{$_} } sort keys %$mapping], ['auth.expired', 'stream.degraded', 'turn.restarted'], 'every kind of event was seen, but for those of outages and tokens';
 
     fits(Ready => JSON::PP->new->decode($si->http(GET => '/readyz')->{body}), '/readyz');
     for (['POST', "/v1/conversations/$c->{id}/turns", '{}'], ['POST', '/v1/conversations', '{'], ['GET', '/v1/nothing'], ['GET', '/nothing'], ['PUT', '/v1/conversations', '{}'],

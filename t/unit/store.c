@@ -71,6 +71,32 @@ static void co_test_keys(arena_t *a, const char *keys[4])
     sql(a, super_db, arena_printf(a, "UPDATE tenant SET status = 'active' WHERE tenant_id = '%s'", eve.tenant));
 }
 
+/* By tokens: the same user by the same issuer and subject, in the tenant that is named and in no other. */
+static void co_test_identities(arena_t *a)
+{
+    const char *iss = "https://id.example";
+    const char *tenant = sql(a, super_db, arena_printf(a, "SELECT name FROM tenant WHERE tenant_id = '%s'", ann.tenant));
+    const char *theirs = sql(a, super_db, arena_printf(a, "SELECT name FROM tenant WHERE tenant_id = '%s'", eve.tenant));
+    identity_t  one, again, other, none;
+
+    is_int(co_store_identity(a, tenant, iss, "s'1", &one), 0, "a subject at first sight");
+    ok(strcmp(one.tenant, ann.tenant) == 0 && uuid_valid(str_of(one.user)) && strcmp(one.user, ann.user) != 0, "is a new user of the tenant");
+    is_int(co_store_identity(a, one.tenant, iss, "s'1", &again), 0, "again, the tenant by its id");
+    is_str(again.user, one.user, "is the same user");
+    is_int(co_store_identity(a, theirs, iss, "s'1", &other), 0, "in another tenant");
+    ok(strcmp(other.tenant, eve.tenant) == 0 && strcmp(other.user, one.user) != 0, "is another user");
+    is_int(co_store_identity(a, tenant, "https://other.example", "s'1", &other), 0, "of another issuer");
+    ok(strcmp(other.user, one.user) != 0, "is another user, too");
+    is_int(co_store_identity(a, "nobody", iss, "s'1", &none), SI_ENOENT, "an unknown tenant");
+    is_int(co_store_identity(a, "00000000-0000-0000-0000-000000000000", iss, "s'1", &none), SI_ENOENT, "the nil tenant");
+    is_int(co_store_identity(a, "", iss, "s'1", &none), SI_ENOENT, "no tenant");
+    sql(a, super_db, arena_printf(a, "UPDATE app_user SET status = 'disabled' WHERE user_id = '%s'", one.user));
+    is_int(co_store_identity(a, tenant, iss, "s'1", &none), SI_EDENIED, "a disabled user");
+    sql(a, super_db, arena_printf(a, "UPDATE tenant SET status = 'disabled' WHERE tenant_id = '%s'", eve.tenant));
+    is_int(co_store_identity(a, theirs, iss, "s'1", &none), SI_ENOENT, "a disabled tenant");
+    sql(a, super_db, arena_printf(a, "UPDATE tenant SET status = 'active' WHERE tenant_id = '%s'", eve.tenant));
+}
+
 /* One statement under an identity; its first field "n", or the error code. */
 static int co_as(arena_t *a, const identity_t *who, const char *text)
 {
@@ -275,6 +301,7 @@ static void co_main(void *arg)
 
     co_test_keys(a, arg);
     co_test_verdicts(a, arg);
+    co_test_identities(a);
     co_test_conversation(a);
     co_test_conversations(a);
     co_test_lease(a);

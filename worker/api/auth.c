@@ -1,3 +1,4 @@
+#include "api/identity.h"
 #include "api/problem.h"
 #include "api/routes.h"
 #include "store/key.h"
@@ -38,11 +39,25 @@ static str_t co_key(call_t *call)
     return key;
 }
 
-/*
- * Who is calling, by "Authorization: Bearer sk_si_…". What is no key by its checksum is refused without asking anybody. An
- * outage of the store is never a 401.
- */
-bool co_authenticate(request_t *r)
+/* By a token that the edge has verified. */
+static bool co_authenticate_token(request_t *r)
+{
+    call_t *call = r->call;
+    int     rc = co_identity(call->arena, call->org, call->issuer, call->subject, &r->who);
+
+    if (rc == SI_ENOENT) {
+        co_problem(call, 403, "unknown_tenant", NULL, "the tenant that the token names is not known here");
+    } else if (rc == SI_EDENIED) {
+        co_problem(call, 403, "user_disabled", NULL, "the user that the token names may not call");
+    } else if (rc) {
+        co_problem_rc(call, rc);
+    }
+    r->who.scopes = arena_printf(call->arena, "%.*s", STR_ARG(call->scopes));
+    return rc == 0;
+}
+
+/* By "Authorization: Bearer sk_si_…". What is no key by its checksum is refused without asking anybody. */
+static bool co_authenticate_key(request_t *r)
 {
     call_t *call = r->call;
     str_t   key = co_key(call);
@@ -60,9 +75,17 @@ bool co_authenticate(request_t *r)
         co_problem(call, 401, "unauthorized", NULL, "the key is unknown, expired or revoked");
     } else if (rc) {
         co_problem_rc(call, rc);
-    } else {
-        call->tenant = r->who.tenant;
-        call->user = r->who.user;
     }
     return rc == 0;
+}
+
+/* Who is calling. An outage of the store is never a 401. */
+bool co_authenticate(request_t *r)
+{
+    if (r->call->subject.n ? !co_authenticate_token(r) : !co_authenticate_key(r)) {
+        return false;
+    }
+    r->call->tenant = r->who.tenant;
+    r->call->user = r->who.user;
+    return true;
 }

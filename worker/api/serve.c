@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "api/identity.h"
 #include "api/routes.h"
 #include "api/socket.h"
 #include "base/logger.h"
@@ -111,6 +112,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     bus_init(&hooks);
     feeds_init();
     journal_init();
+    identities_init();
     sockets_init();
     if (links_init(conf->sockets, conf->calls_max, co_route)) {
         si_die("cannot listen in %s", conf->sockets);

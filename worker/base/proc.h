@@ -25,6 +25,7 @@ typedef struct proc {
     struct links    *links;    /* link/link */
     struct conf     *conf;     /* conf/conf */
     struct convs    *convs;    /* turn/conv */
+    struct identities *identities;  /* api/identity */
     struct sockets  *sockets;  /* api/socket */
     struct feeds    *feeds;    /* turn/feed */
     struct verdicts *verdicts; /* store/verdict */

@@ -144,6 +144,14 @@ static const char *open_field(call_core_t *c, const si_field_t *f)
         return set_text(&c->pub.resume_tenant, f, SI_KEY_MAX);
     case SI_T_LAST_ID:
         return set_text(&c->pub.resume_id, f, SI_ID_MAX);
+    case SI_T_ISSUER:
+        return set_text(&c->pub.issuer, f, SI_OPEN_MAX);
+    case SI_T_SUBJECT:
+        return set_text(&c->pub.subject, f, 255);
+    case SI_T_ORG:
+        return set_text(&c->pub.org, f, 255);
+    case SI_T_SCOPES:
+        return set_text(&c->pub.scopes, f, 1024);
     default:
         return "OPEN: unknown field";
     }
@@ -171,6 +179,9 @@ static const char *open_fields(call_core_t *c, const uint8_t *p, size_t n)
     }
     if (c->pub.resume_tenant.p != NULL || c->pub.resume_id.p != NULL) {
         return "OPEN: fields of a resume without its key";
+    }
+    if ((c->pub.issuer.n == 0) != (c->pub.subject.n == 0) || (c->pub.subject.n == 0) != (c->pub.org.n == 0)) {
+        return "OPEN: a part of an identity";
     }
     return c->pub.method.n == 0 || c->pub.path.n == 0 ? "OPEN without method or path" : NULL;
 }

@@ -13,6 +13,7 @@ typedef struct call {
     str_t    key;               /* the edge's request id; the same when the edge sends the call again */
     str_t    resume;            /* log key, when the edge resumes a mirror; path is empty then */
     str_t    resume_tenant, resume_id;
+    str_t    issuer, subject, org, scopes;      /* of a token that the edge verified; no client can set them */
     uint64_t started;           /* clock_us() */
     const char *tenant, *user, *turn;   /* set by the handler before call_head(): HEAD fields for the access log */
     int      status;            /* sent by call_head(), 0 before */

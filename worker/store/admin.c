@@ -18,7 +18,7 @@ static const struct {
 } grants[] = {
     { "tenant", "SELECT" },
     { "app_user", "SELECT, INSERT (tenant_id, user_id, name), UPDATE (turns)" },
-    { "user_identity", "SELECT" },
+    { "user_identity", "SELECT, INSERT" },
     { "api_key", "SELECT, INSERT (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at), UPDATE (revoked_at)" },
     { "conversation", "SELECT, INSERT, UPDATE" },
     { "turn", "SELECT, INSERT, UPDATE" },

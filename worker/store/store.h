@@ -22,6 +22,13 @@ typedef struct {
  */
 int co_store_key(arena_t *a, const char *hash_hex, identity_t *out, uint64_t *expires);
 
+/*
+ * The user behind (issuer, subject) of a verified token, made at first sight. tenant: its name or, if it looks like one, its
+ * id; it must be there. key_id and scopes of *out are "". SI_ENOENT: no such tenant, or not active. SI_EDENIED: the user is
+ * disabled or erased.
+ */
+int co_store_identity(arena_t *a, const char *tenant, const char *issuer, const char *subject, identity_t *out);
+
 /* --- keys.c: managing API keys; `all` is for callers with the scope admin: those of the whole tenant, not only their own --- */
 
 typedef struct {

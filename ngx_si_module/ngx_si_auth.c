@@ -1,0 +1,295 @@
+
+/*
+ * ACCESS: who is calling.  A token is verified here; an API key goes to the
+ * worker, as does a request without a credential, whose 401 is the worker's.
+ */
+
+
+#include "ngx_si_module.h"
+
+
+static ngx_uint_t ngx_si_auth_credential(ngx_http_request_t *r,
+    ngx_str_t *value);
+static ngx_uint_t ngx_si_auth_subprotocol(ngx_http_request_t *r,
+    ngx_str_t *value);
+static ngx_uint_t ngx_si_auth_is_jwt(ngx_str_t *token);
+static ngx_int_t ngx_si_auth_accept(ngx_http_request_t *r,
+    ngx_si_identity_t *id, ngx_uint_t cached);
+static ngx_int_t ngx_si_auth_refuse(ngx_http_request_t *r,
+    si_jwt_reason_t reason);
+static ngx_int_t ngx_si_auth_answer(ngx_http_request_t *r, const char *code,
+    const char *detail, ngx_str_t *challenge);
+
+
+static ngx_str_t  ngx_si_auth_challenge = ngx_string("WWW-Authenticate");
+
+
+ngx_int_t
+ngx_si_auth_handler(ngx_http_request_t *r)
+{
+    ngx_str_t            token, challenge = ngx_string("Bearer realm=\"si\"");
+    ngx_uint_t           cached;
+    si_jwt_reason_t      reason;
+    ngx_si_loc_conf_t   *slcf;
+    ngx_si_identity_t    id;
+    ngx_si_main_conf_t  *smcf;
+
+    slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
+
+    if (slcf->pool == NULL || !(slcf->auth & NGX_SI_AUTH_JWT)
+        || r->method == NGX_HTTP_OPTIONS)
+    {
+        return NGX_DECLINED;
+    }
+
+    smcf = ngx_http_get_module_main_conf(r, ngx_si_module);
+
+    if (smcf->proc == NULL || smcf->proc->auth == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (!ngx_si_auth_credential(r, &token) || !ngx_si_auth_is_jwt(&token)) {
+
+        if (slcf->auth & NGX_SI_AUTH_KEY) {
+            return NGX_DECLINED;
+        }
+
+        return ngx_si_auth_answer(r, "unauthorized",
+                                  "send Authorization: Bearer <token>",
+                                  &challenge);
+    }
+
+    reason = ngx_si_auth_verify(smcf->proc->auth, slcf->jwt, &token, &id,
+                                &cached);
+
+    if (reason != SI_JWT_OK) {
+        ngx_si_count(smcf->proc, NGX_SI_AUTH + reason, 1);
+        return ngx_si_auth_refuse(r, reason);
+    }
+
+    ngx_si_count(smcf->proc, cached ? NGX_SI_AUTH_KNOWN : NGX_SI_AUTH, 1);
+
+    return ngx_si_auth_accept(r, &id, cached);
+}
+
+
+/* RFC 6750 2.1; the scheme's letters may be of either case */
+
+static ngx_uint_t
+ngx_si_auth_credential(ngx_http_request_t *r, ngx_str_t *value)
+{
+    u_char           *p, *end;
+    ngx_table_elt_t  *h;
+
+    h = r->headers_in.authorization;
+
+    if (h == NULL) {
+        return ngx_si_auth_subprotocol(r, value);
+    }
+
+    if (h->value.len < 8
+        || ngx_strncasecmp(h->value.data, (u_char *) "Bearer ", 7) != 0)
+    {
+        return 0;
+    }
+
+    p = h->value.data + 7;
+    end = h->value.data + h->value.len;
+
+    while (p < end && *p == ' ') {
+        p++;
+    }
+
+    value->data = p;
+    value->len = end - p;
+
+    return 1;
+}
+
+
+/*
+ * A browser's WebSocket can send no Authorization header, but names of
+ * subprotocols: "si, si.bearer.<token>".
+ */
+
+static ngx_uint_t
+ngx_si_auth_subprotocol(ngx_http_request_t *r, ngx_str_t *value)
+{
+    u_char           *p, *end;
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    if (r->headers_in.upgrade == NULL) {
+        return 0;
+    }
+
+    part = &r->headers_in.headers.part;
+    h = part->elts;
+
+    for (i = 0; /* void */; i++) {
+
+        if (i >= part->nelts) {
+            if (part->next == NULL) {
+                return 0;
+            }
+
+            part = part->next;
+            h = part->elts;
+            i = 0;
+        }
+
+        if (h[i].key.len != sizeof("sec-websocket-protocol") - 1
+            || ngx_strncmp(h[i].lowcase_key, "sec-websocket-protocol",
+                           h[i].key.len)
+               != 0)
+        {
+            continue;
+        }
+
+        p = ngx_strnstr(h[i].value.data, "si.bearer.", h[i].value.len);
+
+        if (p) {
+            break;
+        }
+    }
+
+    p += sizeof("si.bearer.") - 1;
+    end = h[i].value.data + h[i].value.len;
+    value->data = p;
+
+    while (p < end && *p != ',' && *p != ' ' && *p != '\t') {
+        p++;
+    }
+
+    value->len = p - value->data;
+
+    return 1;
+}
+
+
+/* a JWS has two dots, an API key none */
+
+static ngx_uint_t
+ngx_si_auth_is_jwt(ngx_str_t *token)
+{
+    size_t      i;
+    ngx_uint_t  dots;
+
+    dots = 0;
+
+    for (i = 0; i < token->len; i++) {
+        dots += token->data[i] == '.';
+    }
+
+    return dots == 2;
+}
+
+
+/* what is known outlives the cache's entry */
+
+static ngx_int_t
+ngx_si_auth_accept(ngx_http_request_t *r, ngx_si_identity_t *id,
+    ngx_uint_t cached)
+{
+    u_char             *p;
+    ngx_si_ctx_t       *ctx;
+    ngx_si_identity_t  *who;
+
+    ctx = ngx_si_ctx_get(r);
+    who = ngx_palloc(r->pool, sizeof(ngx_si_identity_t) + id->subject.len
+                              + id->tenant.len + id->scopes.len);
+
+    if (ctx == NULL || who == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    *who = *id;
+
+    p = (u_char *) (who + 1);
+    who->subject.data = p;
+    p = ngx_cpymem(p, id->subject.data, id->subject.len);
+    who->tenant.data = p;
+    p = ngx_cpymem(p, id->tenant.data, id->tenant.len);
+    who->scopes.data = p;
+    ngx_memcpy(p, id->scopes.data, id->scopes.len);
+
+    ctx->who = who;
+
+    if (cached) {
+        ngx_str_set(&ctx->auth, "cached");
+
+    } else {
+        ngx_str_set(&ctx->auth, "ok");
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_si_auth_refuse(ngx_http_request_t *r, si_jwt_reason_t reason)
+{
+    u_char        *p;
+    size_t         size;
+    ngx_str_t      challenge;
+    const char    *detail;
+    ngx_si_ctx_t  *ctx;
+
+    detail = si_jwt_text(reason);
+
+    ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
+                  "si token refused: %s", si_jwt_reason(reason));
+
+    size = sizeof("Bearer realm=\"si\", error=\"invalid_token\", "
+                  "error_description=\"\"") + ngx_strlen(detail);
+
+    ctx = ngx_si_ctx_get(r);
+    p = ngx_pnalloc(r->pool, size);
+
+    if (ctx == NULL || p == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->auth.data = (u_char *) si_jwt_reason(reason);
+    ctx->auth.len = ngx_strlen(ctx->auth.data);
+
+    challenge.data = p;
+    challenge.len = ngx_snprintf(p, size, "Bearer realm=\"si\", "
+                                 "error=\"invalid_token\", "
+                                 "error_description=\"%s\"", detail)
+                    - p;
+
+    return ngx_si_auth_answer(r, "invalid_token", detail, &challenge);
+}
+
+
+static ngx_int_t
+ngx_si_auth_answer(ngx_http_request_t *r, const char *code,
+    const char *detail, ngx_str_t *challenge)
+{
+    ngx_int_t                  rc;
+    ngx_http_core_loc_conf_t  *clcf;
+
+    clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
+
+    if (clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
+        /* another check of this phase may let it in */
+        return NGX_HTTP_UNAUTHORIZED;
+    }
+
+    rc = ngx_http_discard_request_body(r);
+
+    if (rc == NGX_OK) {
+        rc = ngx_si_head_add(r, &ngx_si_auth_challenge, challenge);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_si_problem_send(r, NGX_HTTP_UNAUTHORIZED, "Unauthorized",
+                                 code, detail);
+    }
+
+    ngx_http_finalize_request(r, rc);
+
+    return NGX_DONE;
+}

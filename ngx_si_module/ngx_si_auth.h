@@ -1,0 +1,76 @@
+
+/*
+ * Who is calling, as far as the edge finds out itself.  Plain checks of
+ * tokens are in si_jwt.h; here is what nginx has to do with them.
+ */
+
+
+#ifndef _NGX_SI_AUTH_H_INCLUDED_
+#define _NGX_SI_AUTH_H_INCLUDED_
+
+
+#include "si_jwt.h"
+
+
+#define NGX_SI_AUTH_KEY      0x0002     /* API keys, which the worker checks */
+#define NGX_SI_AUTH_JWT      0x0004
+
+#define NGX_SI_AUTH_CACHED   4096       /* tokens that a process remembers */
+#define NGX_SI_AUTH_TEXT     255        /* bytes of a tenant or user */
+#define NGX_SI_AUTH_SCOPES   1024       /* bytes of all scopes */
+#define NGX_SI_AUTH_KEYS     SI_JSON_TEXT   /* bytes of a file of keys */
+
+
+/* si_auth_jwt, si_auth_jwt_keys, si_auth_claim of one level */
+
+typedef struct {
+    si_jwt_policy_t           policy;
+    si_jwks_t                *keys;     /* NULL: none */
+    si_jwks_t                *secrets;
+    ngx_str_t                 tenant;   /* of all its users, if set */
+    ngx_str_t                 tenant_claim;
+    ngx_str_t                 user_claim;   /* "sub" if not set */
+    ngx_str_t                 scopes_claim;
+} ngx_si_auth_conf_t;
+
+
+/* what a token says of its bearer */
+
+typedef struct {
+    ngx_str_t                 issuer;   /* belongs to the configuration */
+    ngx_str_t                 subject;
+    ngx_str_t                 tenant;   /* name or id */
+    ngx_str_t                 scopes;   /* separated by spaces */
+    time_t                    expires;  /* leeway included */
+} ngx_si_identity_t;
+
+
+typedef struct ngx_si_auth_s  ngx_si_auth_t;    /* of a process */
+
+
+/* ngx_si_auth.c */
+ngx_int_t ngx_si_auth_handler(ngx_http_request_t *r);
+
+/* ngx_si_auth_cache.c */
+/* room to verify, and the tokens that were */
+ngx_si_auth_t *ngx_si_auth_create(ngx_cycle_t *cycle);
+/*
+ * SI_JWT_OK: *id is who bears the token; its texts live until the next call,
+ * but for the issuer.  *cached: it was known.
+ */
+si_jwt_reason_t ngx_si_auth_verify(ngx_si_auth_t *auth,
+    ngx_si_auth_conf_t *conf, ngx_str_t *token, ngx_si_identity_t *id,
+    ngx_uint_t *cached);
+
+/* ngx_si_auth_conf.c */
+char *ngx_si_auth_conf_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_si_auth_conf_jwt(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_si_auth_conf_claim(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+/* what is missing for tokens to be verified, or NULL */
+char *ngx_si_auth_conf_check(ngx_si_auth_conf_t *conf);
+
+
+extern ngx_conf_bitmask_t  ngx_si_auth_kinds[];
+
+
+#endif /* _NGX_SI_AUTH_H_INCLUDED_ */
