@@ -136,6 +136,29 @@ poll_until {
 is $after->wait_event('turn.accepted', 60)->{id}, '11.1', 'who knew more than the other node gets what comes next';
 is $after->{seen}[0]{id}, '11.1', 'and nothing twice' or diag join ' ', map { $_->{id} // '-' } $after->seen;
 
+# --- a turn that the other node does not know, before one that it does ---
+
+my ($c4, $c5) = (conversation(), conversation());
+my @owner = map { $a->stream(GET => "/v1/conversations/$_/events") } $c4, $c5;
+$_->head for @owner;
+my ($first, $idle) = map { $b->stream(GET => "/v1/conversations/$_/events") } $c4, $c5;
+$_->head for $first, $idle;
+$a->kill_redis;
+$_->wait_event('stream.degraded') for $first, $idle;
+is $b->json(POST => "/v1/conversations/$c5/turns", { input => 'Nobody wakes the owner.' }, { Prefer => 'respond-async' })->{status}, 202, 'a turn is queued while its owner rests';
+is $a->json(POST => "/v1/conversations/$c5/turns", { input => 'This does.' })->{json}{state}, 'completed', 'the next one is answered';
+$model->next(kind => 'step');
+$before = $model->count;
+$sender = $a->stream(POST => "/v1/conversations/$c4/turns", { input => 'Not known there.' });
+$model->wait_request($before + 1);
+is $b->json(POST => "/v1/conversations/$c4/turns", { input => 'Known.' }, { Prefer => 'respond-async' })->{json}{number}, 2, 'a second turn is queued at the other node';
+my $all = $b->stream(GET => "/v1/conversations/$c4/events?from=start");
+is $all->head->{status}, 200, 'somebody reads there from the start';
+$a->start_redis;
+$model->finish($before + 1);
+is $_->wait_event('turn.accepted', 60)->{id}, '1.1', 'the first turn is not left out' for $first, $all;
+is $_->wait_event('turn.accepted', 60)->{id}, '2.1', 'nor the second' for $first, $all;
+
 # --- a worker is paused for longer than its lease: what it had is the other node's, and its readers go on there ---
 
 my $c2 = conversation();

@@ -126,12 +126,11 @@ static int co_add(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *row,
     *t = conv_turn_id(c, row->id);
     if (!*t && row->state <= TURN_RUNNING) {
         *t = turn_new(c, row, n->idem);
-        if (here) {
-            conv_next(c);
-        } else {
+        if (!here) {
             follower_wake(c);
         }
     }
+    conv_next(c);                   /* a reload has found some, too */
     return 0;
 }
 

@@ -501,7 +501,7 @@ int64_t conv_lowest(const conv_t *c)
 {
     const turn_t *oldest = list_first(&c->turns, turn_t, node);
 
-    return oldest ? oldest->row.number : c->last_number + 1;
+    return c->leader[0] ? c->stored + 1 : oldest ? oldest->row.number : c->last_number + 1;
 }
 
 event_pos_t conv_at(conv_t *c)
@@ -540,6 +540,7 @@ void conv_forget_old(conv_t *c)
         if (!turn_over(t) || !t->shown) {
             return;
         }
+        c->stored = t->row.number;
         list_remove(&t->node);
         turn_unref(t);
         over--;

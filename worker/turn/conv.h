@@ -24,7 +24,7 @@ typedef struct conv {
     conv_state_t state;
     uint64_t     epoch;
     int64_t      last_number;   /* newest turn */
-    list_t       turns;         /* a run of consecutive numbers up to last_number */
+    list_t       turns;         /* a run of consecutive numbers up to last_number; where we follow, some may be missing yet */
     turn_t      *current;       /* the running one */
     evlog_t     *log;           /* "c:…" */
     bool         anywhere;      /* while it opens: followed also when a neighbour owns it */
@@ -44,6 +44,7 @@ typedef struct conv {
     uint64_t     seq, heard;    /* of the last message from there; clock_ms() of it */
     uint64_t     asked, told;   /* newest renew that was sent, and that was answered */
     bool         snapped, degraded;
+    int64_t      stored;        /* turns up to this one are over and not in memory */
     int          attempt;       /* of the turn that ran when we came, until its first event is here */
     wait_t       snap;
     ltimer_t     renew;

@@ -253,7 +253,7 @@ void follower_got(const bus_msg_t *m)
         }
     } else if (strcmp(m->type, "snap") == 0 && c->state == CONV_OPENING && !c->snapped) {
         c->epoch = m->a;
-        c->last_number = (int64_t) m->b;
+        c->last_number = c->stored = (int64_t) m->b;
         c->attempt = parse_u64(m->body, &n) || n > INT32_MAX / EVENT_ATTEMPT ? 0 : (int) n;
         c->seq = 0;
         c->snapped = true;

@@ -130,10 +130,10 @@ static bool lives_here(const char *owner)
     return instance && links_alive(instance);
 }
 
-/* It has a turn in Postgres and none here: another machine queued it, and its wake-up was lost. */
+/* It has a turn in Postgres and runs none here: another machine queued it, and its wake-up was lost. */
 static void co_look(conv_t *c)
 {
-    if (c->state == CONV_OPEN && !c->current && conv_queued(c) == 0) {
+    if (c->state == CONV_OPEN && !c->current) {
         c->refs++;
         co_conv_refresh(c);
         conv_unref(c);

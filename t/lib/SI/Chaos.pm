@@ -62,8 +62,11 @@ sub begin {
 }
 
 sub nodes { @{ $_[0]{killer}{nodes} } }
-# Stops all; returns what was wrong with processes and logs.
-sub stop { my $self = shift; return map { $_->stop } $self->nodes, $self->{killer}{stores} }
+# Stops all; returns what was wrong with processes and logs. The logs are kept when anything was.
+sub stop {
+    my $self = shift;
+    return map { $_->{keep} ||= !!$self->wrong; $_->stop } $self->nodes, $self->{killer}{stores};
+}
 
 sub seed { $_[0]{seed} }
 sub count { my ($self, $what, $n) = @_; $self->{count}{$what} += defined $n ? $n : 1 }
