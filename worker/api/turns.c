@@ -147,13 +147,20 @@ static int co_accept(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *r
     return rc;
 }
 
-/* The turn as it stands in the store, where an end has its time; as we know it when the store is away. */
+/*
+ * The turn as it stands in the store, where an end has its time; as we know it when the store is away, but not a turn of
+ * another machine: only its events are here.
+ */
 static void co_put_over(request_t *r, int status, const turn_t *t)
 {
     turn_row_t row;
     int        rc = co_store_turn(r->call->arena, &r->who, t->row.id, &row);
 
-    co_put_turn(r, status, rc ? &t->row : &row, status == 202);
+    if (rc && t->shadow) {
+        co_problem_rc(r->call, rc);
+    } else {
+        co_put_turn(r, status, rc ? &t->row : &row, status == 202);
+    }
 }
 
 /* Waits for the end; when another worker takes the turn over meanwhile, the call follows it there. */
