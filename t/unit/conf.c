@@ -199,13 +199,13 @@ static void values(test_t *t)
 static void shapes(test_t *t)
 {
     refused(t, "databse:\n  pool: 1",
-            "a.yaml:1: databse: no such key, expected one of node, workers, sockets, journal, database, redis, log, limits, turn,"
+            "a.yaml:1: databse: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
             " history, websocket, lease, drain, default_model, default_agent, providers, models, agents");
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
             "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens");
     refused(t, "database.pool: 4",
-            "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, limits, turn,"
+            "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
             " history, websocket, lease, drain, default_model, default_agent, providers, models, agents");
     refused(t, "database: 4", "a.yaml:1: database: expected a map of keys and values, got \"4\"");
     refused(t, "providers: []", "a.yaml:1: providers: expected a map of keys and values, got a list");
