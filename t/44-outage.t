@@ -42,6 +42,10 @@ kill CONT => @frozen;
 is $s->wait_event('turn.completed', 60)->{data}{message}{content}, 'it reaches its reader', 'it completes when Postgres is back';
 is $si->json(GET => "/v1/turns/$turn")->{json}{output}, 'it reaches its reader', 'and is stored';
 
+# The refused turn may have been stored all the same: then it is answered, and must not take the answer that is meant for another one.
+poll_until { !grep { $_ } $si->pg("select count(*) from turn where conversation_id = '$c' and finished_at is null") } 60, 'what was stored to end';
+poll_until { !grep { $_->{turns}{unfinished} } @{ $si->status->{workers} } } 60, 'the workers to be done';
+
 # --- Postgres hangs, the answer ends, and then its worker dies too ---
 
 $model->next(kind => 'step');
