@@ -125,6 +125,17 @@ is $reader->wait_event(qr/^turn\.(?:completed|failed)/, 60)->{event}, 'turn.comp
 my %seen;
 is_deeply [grep { $seen{$_}++ } map { $_->{id} } $reader->seen], [], 'no event came twice';
 
+# --- a new worker has the process id of one that died a while ago: it begins anew as another one ---
+
+poll_until { 2 == (() = $si->worker_pids) } 30, 'both workers';
+my ($node) = $si->pg("select split_part(instance, '/', 1) from worker limit 1");
+$si->pg("insert into worker select '$node/' || slot || '.' || pid, now(), true from generate_series(0, 1) slot, generate_series(1, 99999) pid on conflict do nothing");
+$si->kill9(($si->worker_pids)[0]);
+poll_until { slurp($si->dir . '/logs/worker.log') =~ /had this name/ } 30, 'a name that is taken';
+$si->pg("delete from worker where buried");
+poll_until { 2 == @{ ($si->status || {})->{workers} || [] } } 30, 'both workers again';
+is $si->json(POST => "/v1/conversations/$c/turns", { input => 'All well?' })->{status}, 200, 'a name that a dead worker had is not taken';
+
 # --- an nginx worker is killed: clients come back and resume ---
 
 poll_until { 2 == (() = $si->worker_pids) } 30, 'both workers';

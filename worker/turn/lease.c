@@ -38,7 +38,8 @@ int co_lease_begin(const char *died)
             return 0;
         }
         if (rc == SI_ECONFLICT) {
-            return rc;              /* a dead worker had this name a moment ago: the next process has another pid */
+            log_line(LOG_WARN, "a dead worker had this name a moment ago; the next process has another", NULL);
+            _exit(1);
         }
         log_line(LOG_WARN, "waiting for Postgres", "reason", si_strerror(rc), NULL);
         rc = co_sleep(pause, "lease:begin");

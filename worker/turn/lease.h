@@ -4,7 +4,7 @@
 
 #include "base/base.h"
 
-/* Registers this worker; buries `died` ("<slot>.<pid>" of this machine) if given. Tries until Postgres answers. 0, SI_ECONFLICT (the name is a dead worker's) or SI_ECANCELED. */
+/* Registers this worker; buries `died` ("<slot>.<pid>" of this machine) if given. Tries until Postgres answers; ends the process when a dead worker had its name. 0 or SI_ECANCELED. */
 int  co_lease_begin(const char *died);
 /* Renews the lease and sweeps from now on. */
 void lease_keep(void);

@@ -65,7 +65,10 @@ sub nodes { @{ $_[0]{killer}{nodes} } }
 # Stops all; returns what was wrong with processes and logs. The logs are kept when anything was.
 sub stop {
     my $self = shift;
-    return map { $_->{keep} ||= !!$self->wrong; $_->stop } $self->nodes, $self->{killer}{stores};
+    my @wrong = map { $_->stop } $self->nodes;
+    my $stores = $self->{killer}{stores};
+    $stores->{keep} = @wrong || $self->wrong;       # what the nodes left is in its folder
+    return @wrong, $stores->stop;
 }
 
 sub seed { $_[0]{seed} }
