@@ -42,9 +42,9 @@ kill CONT => @frozen;
 is $s->wait_event('turn.completed', 60)->{data}{message}{content}, 'it reaches its reader', 'it completes when Postgres is back';
 is $si->json(GET => "/v1/turns/$turn")->{json}{output}, 'it reaches its reader', 'and is stored';
 
-# The refused turn may have been stored all the same: then it is answered, and must not take the answer that is meant for another one.
-poll_until { !grep { $_ } $si->pg("select count(*) from turn where conversation_id = '$c' and finished_at is null") } 60, 'what was stored to end';
-poll_until { !grep { $_->{turns}{unfinished} } @{ $si->status->{workers} } } 60, 'the workers to be done';
+# The refused turn may stand in the store all the same: then it is answered, too, and must not take what the next one needs.
+poll_until { slurp("$si->{dir}/logs/worker.log") =~ /compared with the store again/ } 60, 'the refused turn to be looked for';
+poll_until { !grep { $_ } $si->pg("select count(*) from turn where finished_at is null") } 60, 'its end, if it is there';
 
 # --- Postgres hangs, the answer ends, and then its worker dies too ---
 
@@ -59,12 +59,29 @@ $model->go($asked, 'kept on disk');
 $model->finish($asked);
 $s->wait_event('delta');
 poll_until { -e "$si->{dir}/run/journal/$turn.json" } 60, 'the end of the turn on disk';
+my $journal = slurp("$si->{dir}/run/journal/$turn.json");
+my $ended = $turn;
 $si->kill9($_) for $si->worker_pids;
 kill CONT => @frozen;
 is $s->wait_event('turn.completed', 60)->{data}{message}{content}, 'kept on disk', 'an answer outlives Postgres and its worker';
 is scalar(grep { $_->{event} eq 'turn.restarted' } $s->seen), 0, 'it was not begun again';
 is $model->count, $asked, 'and the model was not asked again';
 is $si->json(GET => "/v1/turns/$turn")->{json}{output}, 'kept on disk', 'it is stored';
+
+# --- an end that was kept of an attempt, and another worker has begun anew since, is worth nothing ---
+
+$model->next({ kind => 'step' }, { kind => 'step' });
+$asked = $model->count + 1;
+$s = send_turn('Kept, and then begun anew.');
+$turn = $s->wait_event('turn.started')->{data}{turn};
+$model->wait_request($asked);
+$si->kill9($_) for $si->worker_pids;
+$model->wait_request($asked + 1);
+open my $kept, '>', "$si->{dir}/run/journal/$turn.json" or die "journal: $!";
+print $kept $journal =~ s/\Q$ended\E/$turn/r;
+close $kept;
+$si->kill9($_) for $si->worker_pids;
+is $s->wait_event(qr/^turn\.(?:completed|failed)/, 60)->{data}{code}, 'worker_died', 'the end of an attempt before is not taken';
 
 # --- Postgres crashes and recovers ---
 

@@ -9,7 +9,10 @@ use SI::Test;
 
 my $model = SI::Model->start;
 my $a = SI::Test->start(workers => 1, nginx_workers => 1, model => $model, config => "lease: 3s\n");
+sub backends { $a->pg("select pid from pg_stat_activity where usename = 'si_worker'") }
+my %of_a = map { $_, 1 } backends();
 my $b = $a->node(2);
+my @of_b = grep { !$of_a{$_} } backends();
 
 sub conversation { $a->json(POST => '/v1/conversations', {})->{json}{id} }
 sub story { join "\n", map { $_->{raw} } $_[0]->seen }
@@ -81,6 +84,25 @@ my $last = ($there->seen)[5]{id};
 my $bounced = $b->stream(GET => "/v1/conversations/$c/events", undef, { 'Last-Event-ID' => $last });
 $bounced->wait_event('turn.completed') for 1 .. 4;
 is( (grep { $_->{event} eq 'turn.completed' } $bounced->seen)[0]{id}, $done->{id}, 'a resume at the other node');
+
+# --- who waits for JSON at the other node gets the answer, or none, but not a turn without its output ---
+
+$model->next(kind => 'step');
+$before = $model->count;
+my $c6 = conversation();
+my $owner = $a->stream(GET => "/v1/conversations/$c6/events");
+$owner->head;
+my $json_reader = SI::Test::Stream->new(port => $b->port, method => 'POST', path => "/v1/conversations/$c6/turns", keep_body => 1,
+    headers => $b->auth({ 'Content-Type' => 'application/json', Connection => 'close' }), request_body => '{"input":"wait"}');
+$model->wait_request($before + 1);
+ok scalar(@of_b), 'the other node has connections to Postgres';
+kill STOP => @of_b;
+$model->go($before + 1, 'told');
+$model->finish($before + 1);
+$owner->wait_event('turn.completed');
+my $told = SI::Test::answer($json_reader, 60);
+kill CONT => @of_b;
+like "$told->{status} $told->{body}", qr/^(?:503|200 .*"output":"told")/s, 'the answer, or 503 while it cannot be read';
 
 # --- an id that the owner gave out a moment ago is no id from the future at the other node ---
 

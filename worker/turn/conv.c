@@ -240,8 +240,8 @@ static int co_replay(conv_t *c, arena_t *a, const turn_row_t *row)
     turn_row_t end;
     int        rc;
 
-    if (row->state != TURN_RUNNING || journal_get(a, row, &end)) {
-        return SI_ENOENT;
+    if (row->state != TURN_RUNNING || journal_get(a, row, &end) || end.attempt != row->attempt) {
+        return SI_ENOENT;           /* none, or another worker has begun anew since: readers have ids behind that end */
     }
     rc = co_store_turn_end(a, c->tenant, c->user, proc.convs->me, c->epoch, &end);
     if (rc == 0) {
