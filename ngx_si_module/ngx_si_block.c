@@ -337,6 +337,10 @@ ngx_si_out_cleanup(void *data)
 {
     ngx_si_ctx_t  *ctx = data;
 
+    /* what nginx sent by itself, after the end of the answer, counts too */
+
+    ngx_si_out_reap(ctx);
+
     ngx_si_out_free(ctx->busy);
     ngx_si_out_free(ctx->out);
 }
