@@ -10,6 +10,8 @@
  * An event carries "t=" and CLOCK_MONOTONIC in ns. A socket that does not take an event whole at once is an error: the
  * buffers of the kernel hold more than a run.
  */
+#include "bench.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +25,6 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SIZE_MAX_EVENT  8192u
@@ -37,26 +38,12 @@ typedef struct {
     struct epoll_event ev[256];
 } bare_t;
 
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t) ts.tv_sec * 1000000000u + (uint64_t) ts.tv_nsec;
-}
-
 static uint64_t cpu_us(void)
 {
     struct rusage u;
 
     getrusage(RUSAGE_SELF, &u);
     return (uint64_t) (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000u + (uint64_t) (u.ru_utime.tv_usec + u.ru_stime.tv_usec);
-}
-
-static void die(const char *what)
-{
-    fprintf(stderr, "bare: %s: %s\n", what, strerror(errno));
-    exit(1);
 }
 
 static void watch(bare_t *b, int fd)
@@ -160,7 +147,6 @@ static int listen_on(uint16_t port)
 int main(int argc, char **argv)
 {
     bare_t       *b = calloc(1, sizeof(*b));
-    struct rlimit files;
     char          line[64];
     unsigned      k, delay;
     bool          said = false;
@@ -170,9 +156,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bare PORT N SIZE\n");
         return 2;
     }
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    all_files();
     b->fds = calloc(b->wanted, sizeof(*b->fds));
     b->ep = epoll_create1(EPOLL_CLOEXEC);
     b->listener = listen_on((uint16_t) strtoul(argv[1], NULL, 10));

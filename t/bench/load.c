@@ -7,6 +7,8 @@
  * how many did not, and percentiles (ms) of the time to turn.accepted, to the first delta and to the end. Prints
  * "running" alone on a line when every turn has had its first delta, so that a script can weigh the processes then.
  */
+#include "bench.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,9 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TAIL      512       /* bytes kept of a stream, to find words that span reads */
@@ -39,18 +39,10 @@ static struct sockaddr_in address;
 static const char        *key;
 static int                ep;
 
-static double now_ms(void)
+/* With fractions. */
+static double moment(void)
 {
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (double) ts.tv_sec * 1e3 + (double) ts.tv_nsec / 1e6;
-}
-
-static void die(const char *what)
-{
-    fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
-    exit(1);
+    return (double) now_ns() / 1e6;
 }
 
 static void request(reader_t *r, const char *path, const char *accept, const char *body)
@@ -66,7 +58,7 @@ static void request(reader_t *r, const char *path, const char *accept, const cha
     n = snprintf(text, sizeof(text), "POST %s HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer %s\r\nAccept: %s\r\n"
                  "Content-Type: application/json\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s",
                  path, key, accept, strlen(body), body);
-    r->sent = now_ms();
+    r->sent = moment();
     if (write(r->fd, text, (size_t) n) != n) {
         die("write");
     }
@@ -104,10 +96,10 @@ static void feed(reader_t *r)
         memcpy(r->tail + keep, piece, (size_t) n);
         r->ntail = keep + (size_t) n;
         r->tail[r->ntail] = '\0';
-        look(r, now_ms());
+        look(r, moment());
     }
     if (n == 0 || (n < 0 && errno != EAGAIN)) {
-        r->ended = now_ms();
+        r->ended = moment();
         r->closed = true;
         close(r->fd);
     }
@@ -118,10 +110,10 @@ static size_t pump(reader_t *all, size_t n, size_t want, bool turns)
 {
     struct epoll_event ev[256];
     size_t             closed = 0, speaking = 0;
-    double             until = now_ms() + GIVE_UP;
+    double             until = moment() + GIVE_UP;
     bool               said = false;
 
-    while (closed < want && now_ms() < until) {
+    while (closed < want && moment() < until) {
         int k = epoll_wait(ep, ev, 256, 1000);
 
         for (int i = 0; i < k; i++) {
@@ -207,7 +199,6 @@ static void make_conversations(reader_t *all, size_t n)
 
 int main(int argc, char **argv)
 {
-    struct rlimit files;
     reader_t     *all;
     size_t        n;
 
@@ -215,9 +206,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: load HOST PORT KEY N\n");
         return 2;
     }
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    all_files();
     address = (struct sockaddr_in) { .sin_family = AF_INET, .sin_port = htons((uint16_t) atoi(argv[2])) };
     inet_pton(AF_INET, argv[1], &address.sin_addr);
     key = argv[3];

@@ -7,6 +7,8 @@
  * With `stamp` a token is "t=" and CLOCK_MONOTONIC in ns, 15 digits: who reads it sees how old it is. With DELAY_MS 0 all
  * of an answer leaves at once. Listens on 127.0.0.1; prints "ready PORT"; ends on SIGTERM.
  */
+#include "bench.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -18,8 +20,6 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #define HEAD_MAX    (16u << 10)     /* of a request */
@@ -51,25 +51,6 @@ typedef struct {
     struct epoll_event events[256];
     char      buf[8192];
 } model_t;
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t) ts.tv_sec * 1000000000u + (uint64_t) ts.tv_nsec;
-}
-
-static uint64_t now_ms(void)
-{
-    return now_ns() / 1000000;
-}
-
-static void die(const char *what)
-{
-    perror(what);
-    exit(1);
-}
 
 static void *grown(void *p, size_t n)
 {
@@ -423,7 +404,6 @@ static int listen_on(uint16_t port)
 int main(int argc, char **argv)
 {
     model_t *m = grown(NULL, sizeof(*m));
-    struct rlimit files;
     struct epoll_event ev = { .events = EPOLLIN };
     unsigned long port, tokens, delay;
 
@@ -434,10 +414,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: model PORT TOKENS DELAY_MS [stamp]\n");
         return 2;
     }
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    all_files();
     memset(m, 0, sizeof(*m));
     signal(SIGPIPE, SIG_IGN);
     m->tokens = (uint32_t) tokens;

@@ -15,6 +15,8 @@
  * may carry several. One that is not newer than the reader's last is a repetition (a closing event with the whole text)
  * and does not count.
  */
+#include "bench.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,9 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define OPENING     200u        /* connections without a head at once */
@@ -70,20 +70,6 @@ typedef struct {
     struct epoll_event ev[512];
     char         buf[16384];
 } client_t;
-
-static uint64_t now_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t) ts.tv_sec * 1000000000u + (uint64_t) ts.tv_nsec;
-}
-
-static void die(const char *what)
-{
-    fprintf(stderr, "readers: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 /* The next line of the file of paths. */
 static const char *next_path(client_t *c)
@@ -332,16 +318,13 @@ static void run(client_t *c)
 int main(int argc, char **argv)
 {
     client_t          *c = calloc(1, sizeof(*c));
-    struct rlimit      files;
     struct epoll_event ev = { .events = EPOLLIN };
 
     if (argc < 5 || !c || (c->n = (uint32_t) strtoul(argv[3], NULL, 10)) == 0) {
         fprintf(stderr, "usage: readers HOST PORT N PATH [HEADER...]\n");
         return 2;
     }
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    all_files();
     c->to = (struct sockaddr_in) { .sin_family = AF_INET, .sin_port = htons((uint16_t) strtoul(argv[2], NULL, 10)) };
     inet_pton(AF_INET, argv[1], &c->to.sin_addr);
     c->path = argv[4];

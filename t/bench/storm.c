@@ -11,6 +11,8 @@
  * An event is right when its id follows the reader's last one: the next of the same turn, the end of it (a finished turn may
  * come from the store without its deltas), or the first of the next turn after an end.
  */
+#include "bench.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,9 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define OPENING     200u        /* connections without an answer at once, at the start; later there is no limit */
@@ -61,20 +61,6 @@ typedef struct {
     char         in[64], buf[16384];
     size_t       nin;
 } storm_t;
-
-static uint64_t now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t) ts.tv_sec * 1000 + (uint64_t) ts.tv_nsec / 1000000;
-}
-
-static void die(const char *what)
-{
-    fprintf(stderr, "storm: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 static void send_request(storm_t *s, reader_t *r)
 {
@@ -347,16 +333,13 @@ static void run(storm_t *s)
 int main(int argc, char **argv)
 {
     storm_t           *s = calloc(1, sizeof(*s));
-    struct rlimit      files;
     struct epoll_event ev = { .events = EPOLLIN };
 
     if (argc < 4 || !s || (s->n = (uint32_t) strtoul(argv[2], NULL, 10)) == 0) {
         fprintf(stderr, "usage: storm PORT N PATH [HEADER...]\n");
         return 2;
     }
-    getrlimit(RLIMIT_NOFILE, &files);
-    files.rlim_cur = files.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &files);
+    all_files();
     s->to = (struct sockaddr_in) { .sin_family = AF_INET, .sin_port = htons((uint16_t) strtoul(argv[1], NULL, 10)),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     s->path = argv[3];
