@@ -12,8 +12,10 @@
 #define BODY_MAX    8192
 #define ANSWER_MAX  (160u << 20)    /* 100 messages of the largest size */
 
-static void put_conversation(buf_t *b, const conversation_t *c)
+static void put_conversation(buf_t *b, const void *row)
 {
+    const conversation_t *c = row;
+
     buf_printf(b, "{\"id\":\"%s\",\"title\":", c->id);
     buf_json_str(b, str_of(c->title));
     buf_printf(b, ",\"created\":\"%s\",\"updated\":\"%s\",\"version\":%" PRId64 ",\"last_turn\":%" PRId64 "}", c->created,
@@ -104,77 +106,39 @@ void co_conversation_readers(request_t *r)
     co_json(r->call, 200, str_of(text), 0, NULL);
 }
 
-void co_page(request_t *r, buf_t *b, const char *next)
-{
-    buf_puts(b, "],\"next\":");
-    if (next) {
-        buf_json_str(b, str_of(next));
-    } else {
-        buf_puts(b, "null");
-    }
-    buf_puts(b, "}");
-    co_json(r->call, 200, (str_t) { b->p, b->n }, 0, NULL);
-    buf_free(b);
-}
-
-void co_page_error(request_t *r, int rc)
-{
-    if (rc == SI_EINVAL) {
-        co_problem(r->call, 400, "invalid_cursor", "cursor", "is not a cursor that this list gave out");
-    } else {
-        co_problem_rc(r->call, rc);
-    }
-}
-
 void co_conversation_list(request_t *r)
 {
-    conversation_t *list;
-    const char     *cursor, *next;
-    size_t          n;
+    conversation_t *list = NULL;
+    const char     *cursor, *next = NULL;
+    size_t          n = 0;
     int             limit, rc;
-    buf_t           b;
 
     if (co_input_page(r, &limit, &cursor)) {
         return;
     }
     rc = co_store_conversations(r->call->arena, &r->who, cursor, limit, &list, &n, &next);
-    if (rc) {
-        co_page_error(r, rc);
-        return;
-    }
-    buf_init(&b, ANSWER_MAX);
-    buf_puts(&b, "{\"data\":[");
-    for (size_t i = 0; i < n; i++) {
-        buf_puts(&b, i ? "," : "");
-        put_conversation(&b, &list[i]);
-    }
-    co_page(r, &b, next);
+    co_put_page(r, rc, &(page_t) { list, n, sizeof(*list), put_conversation, ANSWER_MAX, next });
+}
+
+static void put_message(buf_t *b, const void *row)
+{
+    const message_row_t *m = row;
+
+    buf_printf(b, "{\"id\":\"%s\",\"turn\":\"%s\",\"role\":\"%s\",\"content\":", m->id, m->turn, m->role);
+    buf_json_str(b, str_of(m->content));
+    buf_printf(b, ",\"number\":%" PRId64 ",\"tokens\":%" PRId64 ",\"created\":\"%s\"}", m->number, m->tokens, m->created);
 }
 
 void co_conversation_messages(request_t *r)
 {
-    message_row_t *list;
-    const char    *cursor, *next;
-    size_t         n;
+    message_row_t *list = NULL;
+    const char    *cursor, *next = NULL;
+    size_t         n = 0;
     int            limit, rc;
-    buf_t          b;
 
     if (co_input_page(r, &limit, &cursor)) {
         return;
     }
     rc = co_store_messages(r->call->arena, &r->who, r->id, cursor, limit, &list, &n, &next);
-    if (rc) {
-        co_page_error(r, rc);
-        return;
-    }
-    buf_init(&b, ANSWER_MAX);
-    buf_puts(&b, "{\"data\":[");
-    for (size_t i = 0; i < n; i++) {
-        const message_row_t *m = &list[i];
-
-        buf_printf(&b, "%s{\"id\":\"%s\",\"turn\":\"%s\",\"role\":\"%s\",\"content\":", i ? "," : "", m->id, m->turn, m->role);
-        buf_json_str(&b, str_of(m->content));
-        buf_printf(&b, ",\"number\":%" PRId64 ",\"tokens\":%" PRId64 ",\"created\":\"%s\"}", m->number, m->tokens, m->created);
-    }
-    co_page(r, &b, next);
+    co_put_page(r, rc, &(page_t) { list, n, sizeof(*list), put_message, ANSWER_MAX, next });
 }

@@ -129,6 +129,35 @@ int co_input_page(request_t *r, int *limit, const char **cursor)
     return 0;
 }
 
+void co_put_page(request_t *r, int rc, const page_t *p)
+{
+    buf_t b;
+
+    if (rc == SI_EINVAL) {
+        co_problem(r->call, 400, "invalid_cursor", "cursor", "is not a cursor that this list gave out");
+        return;
+    }
+    if (rc) {
+        co_problem_rc(r->call, rc);
+        return;
+    }
+    buf_init(&b, p->max);
+    buf_puts(&b, "{\"data\":[");
+    for (size_t i = 0; i < p->n; i++) {
+        buf_puts(&b, i ? "," : "");
+        p->put(&b, (const char *) p->rows + i * p->size);
+    }
+    buf_puts(&b, "],\"next\":");
+    if (p->next) {
+        buf_json_str(&b, str_of(p->next));
+    } else {
+        buf_puts(&b, "null");
+    }
+    buf_puts(&b, "}");
+    co_json(r->call, 200, (str_t) { b.p, b.n }, 0, NULL);
+    buf_free(&b);
+}
+
 int co_input_idempotency(request_t *r, const char **out)
 {
     str_t h = call_header(r->call, "idempotency-key");

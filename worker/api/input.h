@@ -16,10 +16,17 @@ int  co_input_members(request_t *r, json_t *o, const char *const *names);
 int  co_input_string(request_t *r, const json_t *o, const char *name, bool required, size_t max, str_t *out);
 /* ?limit= (1..100, default 50) and ?cursor= of a list. 0 or -1: answered. */
 int  co_input_page(request_t *r, int *limit, const char **cursor);
-/* Ends a list that was begun with {"data":[, answers with it and frees b. `next` may be NULL. */
-void co_page(request_t *r, buf_t *b, const char *next);
-/* A list could not be had: the store's result, SI_EINVAL for a bad cursor. */
-void co_page_error(request_t *r, int rc);
+/* A page of a list as the store gave it, `next` is the cursor of the one behind it or NULL; put() appends a row as JSON. */
+typedef struct {
+    const void *rows;
+    size_t      n, size;            /* of a row, bytes */
+    void      (*put)(buf_t *b, const void *row);
+    size_t      max;                /* bytes of the answer */
+    const char *next;
+} page_t;
+
+/* Answers with a page, or with the store's error: SI_EINVAL is a bad cursor. */
+void co_put_page(request_t *r, int rc, const page_t *p);
 /* Idempotency-Key: 0 and *out (NULL when absent), or -1: answered. */
 int  co_input_idempotency(request_t *r, const char **out);
 /* SHA-256 of a request, as hex in the arena: to tell a repeated request from another one with the same key. */

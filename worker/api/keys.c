@@ -185,29 +185,23 @@ void co_key_create(request_t *r)
     }
 }
 
+static void put_listed(buf_t *b, const void *row)
+{
+    put_key(b, row, NULL);
+}
+
 void co_key_list(request_t *r)
 {
-    key_row_t  *list;
-    const char *cursor, *next;
-    size_t      n;
+    key_row_t  *list = NULL;
+    const char *cursor, *next = NULL;
+    size_t      n = 0;
     int         limit, rc;
-    buf_t       b;
 
     if (co_input_page(r, &limit, &cursor)) {
         return;
     }
     rc = co_store_keys(r->call->arena, &r->who, admin(r), cursor, limit, &list, &n, &next);
-    if (rc) {
-        co_page_error(r, rc);
-        return;
-    }
-    buf_init(&b, LIST_MAX);
-    buf_puts(&b, "{\"data\":[");
-    for (size_t i = 0; i < n; i++) {
-        buf_puts(&b, i ? "," : "");
-        put_key(&b, &list[i], NULL);
-    }
-    co_page(r, &b, next);
+    co_put_page(r, rc, &(page_t) { list, n, sizeof(*list), put_listed, LIST_MAX, next });
 }
 
 void co_key_revoke(request_t *r)
