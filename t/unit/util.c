@@ -35,6 +35,12 @@ static void test_uuid(void)
     ok(!uuid_valid(STR("0190a3b4x0000-7000-8000-0123456789ab")), "no dash");
     ok(!uuid_valid(STR("0190a3b4-0000-7000-8000-0123456789ag")), "not hex");
     ok(!uuid_valid(STR_NULL), "nothing");
+
+    char lower[UUID_LEN + 1] = "as it was";
+    ok(!uuid_lower(STR("0190A3b4-0000-7000-8000-0123456789AG"), lower), "what is none is not made lower");
+    is_str(lower, "as it was", "and leaves what was there");
+    ok(uuid_lower(STR("0190A3b4-0000-7000-8000-0123456789AF"), lower), "one in capitals is");
+    is_str(lower, "0190a3b4-0000-7000-8000-0123456789af", "digits and dashes stay");
 }
 
 static void test_digest(void)

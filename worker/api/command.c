@@ -1,5 +1,4 @@
 /* What a client of a WebSocket asks for. Turns and cancels are calls like those over HTTP, answered in a message. */
-#include <ctype.h>
 #include <stdio.h>
 
 #include "api/input.h"
@@ -95,12 +94,9 @@ static int co_conversation(command_t *c, request_t *r, bool all)
         snprintf(r->id, sizeof(r->id), "*");
         return 0;
     }
-    if (!uuid_valid(id)) {
+    if (!uuid_lower(id, r->id)) {
         co_problem(c->call, 404, "not_found", "conversation", "is no valid id");
         return -1;
-    }
-    for (size_t i = 0; i < id.n; i++) {
-        r->id[i] = (char) tolower((unsigned char) id.p[i]);
     }
     return 0;
 }

@@ -1,6 +1,5 @@
 #include "api/routes.h"
 
-#include <ctype.h>
 #include <stdio.h>
 
 #include "api/problem.h"
@@ -112,12 +111,9 @@ static void co_dispatch(call_t *call, const identity_t *who)
     if (!route->open && !who && !co_authenticate(&r)) {
         return;
     }
-    if (id.p && !uuid_valid(id)) {
+    if (id.p && !uuid_lower(id, r.id)) {
         co_problem(call, 404, "not_found", NULL, "the path holds no valid id");
         return;
-    }
-    for (size_t i = 0; i < id.n; i++) {
-        r.id[i] = (char) tolower((unsigned char) id.p[i]);
     }
     route->co_handler(&r);
 }

@@ -23,6 +23,8 @@ uint64_t backoff_ms(unsigned failures, uint64_t min, uint64_t max);
 void uuid_new(char out[UUID_LEN + 1]);
 /* 8-4-4-4-12 hex digits, any case. */
 bool uuid_valid(str_t s);
+/* A valid one in lower case with NUL, or false and nothing written. */
+bool uuid_lower(str_t s, char out[UUID_LEN + 1]);
 
 /* Lower-case hex with NUL; out holds 2n + 1 bytes. */
 void hex_encode(char *out, const void *p, size_t n);

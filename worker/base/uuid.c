@@ -68,3 +68,15 @@ bool uuid_valid(str_t s)
     }
     return true;
 }
+
+bool uuid_lower(str_t s, char out[UUID_LEN + 1])
+{
+    if (!uuid_valid(s)) {
+        return false;
+    }
+    for (size_t i = 0; i < UUID_LEN; i++) {
+        out[i] = (char) (s.p[i] >= 'A' && s.p[i] <= 'F' ? s.p[i] | 32 : s.p[i]);
+    }
+    out[UUID_LEN] = '\0';
+    return true;
+}
