@@ -36,8 +36,7 @@ feed_t *co_feed(request_t *r)
         return NULL;
     }
     rc = co_feed_open(r->who.tenant, r->who.user, &f);
-    if (rc == SI_EAGAIN && !call_is_local(r->call) && proc.draining && links_succeeded()) {
-        call_moved(r->call, arena_printf(r->call->arena, "%d", proc.slot));
+    if (rc == SI_EAGAIN && !call_is_local(r->call) && proc.draining && co_to_successor(r)) {
         return NULL;
     }
     if (rc) {

@@ -4,6 +4,7 @@
 #include "conf/conf.h"
 #include "base/proc.h"
 #include "link/frame.h"
+#include "link/link.h"
 
 conv_t *co_own(request_t *r, const char *conversation)
 {
@@ -25,6 +26,15 @@ conv_t *co_own(request_t *r, const char *conversation)
         co_problem_rc(r->call, rc);
     }
     return NULL;
+}
+
+bool co_to_successor(request_t *r)
+{
+    if (!links_succeeded()) {
+        return false;
+    }
+    call_moved(r->call, arena_printf(r->call->arena, "%d", proc.slot));
+    return true;
 }
 
 int co_last_id(request_t *r, str_t *id)

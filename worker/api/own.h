@@ -8,6 +8,8 @@
 
 /* The conversation, owned here, with a reference; NULL when the call was answered (moved, 404, 503). */
 conv_t *co_own(request_t *r, const char *conversation);
+/* While this worker drains: sends the call to the one that has taken its slot. False: there is none. */
+bool    co_to_successor(request_t *r);
 /* The conversation r->id with a reference, and where its stream begins by Last-Event-ID and ?from=; NULL: answered. */
 conv_t *co_stream_open(request_t *r, event_pos_t *pos);    /* streams.c */
 /* 0 when the stream has come to this place, or -1: answered. */

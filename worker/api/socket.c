@@ -2,12 +2,12 @@
 
 #include <stdio.h>
 
+#include "api/own.h"
 #include "api/problem.h"
 #include "base/proc.h"
 #include "base/util.h"
 #include "conf/conf.h"
 #include "link/frame.h"
-#include "link/link.h"
 #include "run/loop.h"
 
 #define PIECE        (32u << 10)        /* of one DATA frame: at least a frame of WS_FRAME_MAX */
@@ -411,9 +411,7 @@ static bool co_handshake(request_t *r)
         return false;
     }
     if (proc.draining) {
-        if (links_succeeded()) {
-            call_moved(call, arena_printf(call->arena, "%d", proc.slot));
-        } else {
+        if (!co_to_successor(r)) {
             co_problem_rc(call, SI_EAGAIN);
         }
         return false;

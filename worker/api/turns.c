@@ -117,7 +117,6 @@ static int co_add(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *row,
     }
     if (!rc && here && c->state == CONV_OPEN && row->number > c->last_number + 1) {
         rc = co_conv_reload(c);     /* another machine queued one before it */
-        conv_next(c);
     }
     if (rc || !conv_live(c)) {
         co_problem_rc(r->call, rc ? rc : SI_EAGAIN);
