@@ -93,11 +93,20 @@ static void test_full(void)
     buf_free(&b);
 }
 
+static void test_states(void)
+{
+    ok(event_state(STR("turn.completed")) == TURN_COMPLETED && event_state(STR("turn.failed")) == TURN_FAILED
+       && event_state(STR("turn.cancelled")) == TURN_CANCELLED, "final events end their turn");
+    ok(event_state(STR("delta")) == TURN_RUNNING && event_state(STR("turn.complete")) == TURN_RUNNING
+       && event_state(STR("")) == TURN_RUNNING, "others do not");
+}
+
 int main(void)
 {
     test_ids();
     test_wire();
     test_ends();
     test_full();
+    test_states();
     return done_testing();
 }

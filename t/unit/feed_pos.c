@@ -14,11 +14,11 @@ static void test_text(void)
     feed_pos_t pos;
 
     for (size_t i = 0; i < SI_COUNT(good); i++) {
-        is_int(feed_pos_parse(str_of(good[i]), &pos), 0, good[i]);
+        ok(feed_pos_parse(str_of(good[i]), &pos) == 0, "'%s' is a position", good[i]);
         is_str(feed_pos_text(&pos, text).p, good[i], "and back");
     }
     for (size_t i = 0; i < SI_COUNT(bad); i++) {
-        is_int(feed_pos_parse(str_of(bad[i]), &pos), SI_EINVAL, *bad[i] ? bad[i] : "nothing");
+        ok(feed_pos_parse(str_of(bad[i]), &pos) == SI_EINVAL, "'%s' is none", bad[i]);
     }
 }
 

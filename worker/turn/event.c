@@ -234,6 +234,12 @@ size_t event_view(const char *p, size_t n, event_view_t *e)
     return len;
 }
 
+turn_state_t event_state(str_t type)
+{
+    return str_is(type, "turn.completed") ? TURN_COMPLETED : str_is(type, "turn.failed") ? TURN_FAILED
+           : str_is(type, "turn.cancelled") ? TURN_CANCELLED : TURN_RUNNING;
+}
+
 int event_turn_json(buf_t *b, const turn_row_t *t)
 {
     out_t o = { b, 0 };

@@ -46,6 +46,9 @@ typedef struct {
 /* The first whole event of p..p+n, which *e then points into: its length, 0 when there is none. */
 size_t event_view(const char *p, size_t n, event_view_t *e);
 
+/* The state that an event of this type leaves its turn in: a final one, or running. */
+turn_state_t event_state(str_t type);
+
 /* The turn object of the API, one line of JSON. 0 or SI_ENOMEM. */
 int  event_turn_json(buf_t *b, const turn_row_t *t);
 

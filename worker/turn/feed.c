@@ -113,13 +113,12 @@ static void noted(str_t channel, str_t message, void *arg)
 
 static void tick(ltimer_t *timer)
 {
-    static const char wire[] = "event: stream.degraded\ndata: {\"type\":\"stream.degraded\",\"reason\":\"redis\"}\n\n";
-    feed_t           *f = container_of(timer, feed_t, tick);
-    bool              away = !redis_ready();
+    feed_t *f = container_of(timer, feed_t, tick);
+    bool    away = !redis_ready();
 
     loop_timer(timer, TICK_MS, tick);
     if (away && !f->degraded) {
-        feed_publish(f, (str_t) { wire, sizeof(wire) - 1 });
+        feed_publish(f, follower_degraded());
     } else if (!away && f->degraded) {
         feed_stale(f);
     }

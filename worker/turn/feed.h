@@ -61,6 +61,8 @@ int  co_feed_wait(feed_t *f);
  * of pos, which goes on with each, and every event names its conversation and its id there. 0 or SI_ENOMEM.
  */
 int  feed_append(buf_t *b, feed_pos_t *pos, int64_t ordinal, const char *conversation, str_t wire);
+/* The same for a turn that is over, as its first and its last event. */
+int  feed_append_row(buf_t *b, feed_pos_t *pos, const turn_row_t *row);
 /* The turn in memory that an open ordinal stands for; NULL when it is not here at the moment. */
 const turn_t *feed_turn_here(const feed_t *f, int64_t ordinal);
 

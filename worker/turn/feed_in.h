@@ -34,8 +34,8 @@ void feed_stale(feed_t *f);
 
 /* To the log, under the id of feed.pos. */
 void feed_publish(feed_t *f, str_t wire);
-/* Events of a turn, as its conversation's log has them. */
-void feed_show(feed_t *f, int64_t ordinal, const char *conversation, str_t wire);
+/* A turn that is over, to the log: what has not been shown of it. */
+void feed_show_row(feed_t *f, const turn_row_t *row);
 /* True while one more turn may be opened: the last place is left to readers that catch up. */
 bool feed_has_room(const feed_t *f);
 /* Opens the turn behind feed.pos.top. False: it has to wait until an open one is over. */

@@ -2,25 +2,9 @@
 #include "turn/feed_in.h"
 
 #include "base/util.h"
-#include "link/frame.h"
 #include "store/store.h"
 
 #define ROWS  20
-
-/* A turn that is over and was not followed to its end: what is not seen of it yet. */
-static void show_row(feed_t *f, const turn_row_t *row)
-{
-    int64_t seen = feed_pos_seen(&f->pos, row->ordinal);
-    buf_t   b;
-
-    buf_init(&b, SI_FRAME_MAX);
-    while (tail_row(row, &seen, &b) > 0) {
-        feed_show(f, row->ordinal, row->conversation, (str_t) { b.p, b.n });
-        buf_consume(&b, b.n);
-    }
-    buf_free(&b);
-    feed_pos_set(&f->pos, row->ordinal, EVENT_ALL);
-}
 
 /* The first look: what is over has been seen, what is not is shown from its beginning. */
 static void begin_at(feed_t *f, int64_t turns, const unfinished_t *open, size_t n)
@@ -53,7 +37,7 @@ static bool go_on(feed_t *f, const turn_row_t *row)
         f->full = true;
         return false;
     }
-    show_row(f, row);
+    feed_show_row(f, row);
     return true;
 }
 
@@ -104,7 +88,7 @@ static int co_settle(feed_t *f, int64_t ordinal)
 
     if (rc == 0 && o && !feed_turn_here(f, ordinal)) {
         if (n == 1 && rows[0].state > TURN_RUNNING) {
-            show_row(f, &rows[0]);
+            feed_show_row(f, &rows[0]);
             feed_close_turn(o);
         } else if (n == 0) {            /* deleted */
             feed_pos_set(&f->pos, ordinal, EVENT_ALL);

@@ -1,21 +1,11 @@
 /* One reader of a feed at the edge: what it has not seen, as private bytes; then it is attached to the feed's log. */
 #include "turn/feed.h"
 
-#include <stdio.h>
-
 #include "link/frame.h"
+#include "turn/reader.h"
 
 #define WRITE_MS  60000         /* as for any stream */
 #define TRIES     3             /* waits in which nothing came */
-
-/* An id alone: who loses the connection before the first event knows from where to resume. */
-static int co_prime(call_t *call, const feed_pos_t *pos)
-{
-    char text[FEED_ID_MAX + 1], line[FEED_ID_MAX + 8];
-    int  n = snprintf(line, sizeof(line), "id: %s\n\n", feed_pos_text(pos, text).p);
-
-    return co_call_write(call, line, (size_t) n, clock_ms() + WRITE_MS);
-}
 
 /* 0 when it is level with the feed, and nothing was awaited since. */
 static int co_catch_up(call_t *call, feed_t *f, feed_tail_t *t)
@@ -49,7 +39,7 @@ void co_feed_read(call_t *call, feed_t *f, const feed_pos_t *pos)
     int         rc;
 
     feed_tail_open(&t, f, pos, NULL);
-    rc = call->resume.n ? 0 : co_prime(call, pos);
+    rc = call->resume.n ? 0 : co_reader_prime(call, feed_pos_text(pos, text));
     rc = rc ? rc : co_catch_up(call, f, &t);
     if (rc) {
         call_abort(call);

@@ -41,23 +41,14 @@ void feed_tail_close(feed_tail_t *t)
 
 enum { NOTHING, MOVED };
 
-/* A turn that is over, from the store: what is not seen of it. */
 static int give_row(feed_tail_t *t, const turn_row_t *row, buf_t *b)
 {
-    int64_t seen = feed_pos_seen(&t->pos, row->ordinal);
-    buf_t   wire;
-    int     rc = 0;
+    int rc = feed_append_row(b, &t->pos, row);
 
-    buf_init(&wire, b->max);
-    while (rc == 0 && tail_row(row, &seen, &wire) > 0) {
-        rc = feed_append(b, &t->pos, row->ordinal, row->conversation, (str_t) { wire.p, wire.n });
-        buf_consume(&wire, wire.n);
-    }
-    buf_free(&wire);
-    feed_pos_set(&t->pos, row->ordinal, EVENT_ALL);     /* it was whole already, if nothing was given */
     return rc ? rc : MOVED;
 }
 
+/* A turn that is over, from the store. */
 static int co_give_stored(feed_tail_t *t, int64_t ordinal, buf_t *b)
 {
     arena_t    *a = arena_new(4096);
@@ -99,7 +90,7 @@ static int give_open(feed_tail_t *t, int64_t ordinal, buf_t *b)
 /* The turns that it has begun, the oldest first. */
 static int co_step_open(feed_tail_t *t, buf_t *b)
 {
-    for (size_t i = t->pos.n; i-- > 0;) {
+    for (size_t i = t->pos.n; t->feed && i-- > 0;) {
         int64_t ordinal = t->pos.open[i].ordinal, seen = feed_pos_seen(&t->feed->pos, ordinal);
         int     rc = NOTHING;
 

@@ -8,37 +8,14 @@
 
 /* --- the wire --- */
 
-/* One event of a conversation's log, "id: 12.7\nevent: delta\ndata: {"type":"delta","turn":"…",…}\n\n", taken apart. */
-static bool split(str_t event, str_t *id, int64_t *number, str_t *type, str_t *head, str_t *rest)
+/* Where the second member of an event's data ends, which names its turn. NULL: it names none. */
+static const char *behind_turn(str_t data)
 {
     static const char mark[] = "\"turn\":\"";
-    const char       *eol = event.n > 4 ? memchr(event.p, '\n', event.n) : NULL, *turn;
-    event_pos_t       pos;
-    size_t            n;
+    const char       *at = memmem(data.p, data.n, mark, sizeof(mark) - 1);
 
-    if (!eol || memcmp(event.p, "id: ", 4) != 0) {
-        return false;
-    }
-    *id = (str_t) { event.p + 4, (size_t) (eol - event.p) - 4 };
-    *head = (str_t) { eol + 1, (size_t) (event.p + event.n - eol) - 1 };
-    turn = memmem(head->p, head->n, mark, sizeof(mark) - 1);
-    if (event_pos_parse(*id, &pos) || !turn || head->n < 8 || memcmp(head->p, "event: ", 7) != 0) {
-        return false;
-    }
-    *number = pos.event;
-    n = (size_t) (turn - head->p) + sizeof(mark) - 1 + UUID_LEN + 1;
-    if (n > head->n) {
-        return false;
-    }
-    *rest = (str_t) { head->p + n, head->n - n };
-    head->n = n;
-    *type = (str_t) { head->p + 7, strcspn(head->p + 7, "\n") };
-    return true;
-}
-
-static bool is_final(str_t type)
-{
-    return str_is(type, "turn.completed") || str_is(type, "turn.failed") || str_is(type, "turn.cancelled");
+    at = at ? at + sizeof(mark) - 1 + UUID_LEN + 1 : NULL;
+    return at && at <= data.p + data.n ? at : NULL;
 }
 
 static bool begins_with(str_t s, const char *z)
@@ -48,28 +25,49 @@ static bool begins_with(str_t s, const char *z)
 
 int feed_append(buf_t *b, feed_pos_t *pos, int64_t ordinal, const char *conversation, str_t wire)
 {
-    char   text[FEED_ID_MAX + 1];
-    size_t n;
-    int    rc = 0;
+    char         text[FEED_ID_MAX + 1];
+    event_view_t e;
+    event_pos_t  at;
+    size_t       n;
+    int          rc = 0;
 
-    for (; rc == 0 && (n = event_end(wire.p, wire.n)) > 0; wire.p += n, wire.n -= n) {
-        str_t   id, type, head, rest;
-        int64_t number;
+    for (; rc == 0 && (n = event_view(wire.p, wire.n, &e)) > 0; wire.p += n, wire.n -= n) {
+        const char *behind = behind_turn(e.data);
+        str_t       rest;
 
-        if (!split((str_t) { wire.p, n }, &id, &number, &type, &head, &rest)) {
+        if (event_pos_parse(e.id, &at) || !behind) {
             continue;                   /* of the conversation's stream and no turn */
         }
-        if (number <= feed_pos_seen(pos, ordinal)) {
+        if (at.event <= feed_pos_seen(pos, ordinal)) {
             continue;
         }
-        feed_pos_set(pos, ordinal, is_final(type) ? EVENT_ALL : number);
-        rc = buf_printf(b, "id: %s\n%.*s", feed_pos_text(pos, text).p, STR_ARG(head));
+        rest = (str_t) { behind, (size_t) (e.data.p + e.data.n - behind) };
+        feed_pos_set(pos, ordinal, event_state(e.type) != TURN_RUNNING ? EVENT_ALL : at.event);
+        rc = buf_printf(b, "id: %s\nevent: %.*s\ndata: %.*s", feed_pos_text(pos, text).p, STR_ARG(e.type),
+                        (int) (behind - e.data.p), e.data.p);
         if (rc == 0 && !begins_with(rest, ",\"conversation\":")) {
             rc = buf_printf(b, ",\"conversation\":\"%s\"", conversation);
         }
-        rc = rc ? rc : buf_printf(b, ",\"id\":\"%.*s\"", STR_ARG(id));
+        rc = rc ? rc : buf_printf(b, ",\"id\":\"%.*s\"", STR_ARG(e.id));
         rc = rc ? rc : buf_append(b, rest.p, rest.n);
+        rc = rc ? rc : buf_puts(b, "\n\n");
     }
+    return rc;
+}
+
+int feed_append_row(buf_t *b, feed_pos_t *pos, const turn_row_t *row)
+{
+    int64_t seen = feed_pos_seen(pos, row->ordinal);
+    buf_t   wire;
+    int     rc = 0;
+
+    buf_init(&wire, b->max);
+    while (rc == 0 && tail_row(row, &seen, &wire) > 0) {
+        rc = feed_append(b, pos, row->ordinal, row->conversation, (str_t) { wire.p, wire.n });
+        buf_consume(&wire, wire.n);
+    }
+    buf_free(&wire);
+    feed_pos_set(pos, row->ordinal, EVENT_ALL);         /* it was whole already, if nothing was appended */
     return rc;
 }
 
@@ -81,18 +79,31 @@ void feed_publish(feed_t *f, str_t wire)
     waiters_wake(&f->waiters, 0);
 }
 
-/* Events of a turn, as its conversation's log has them. */
-void feed_show(feed_t *f, int64_t ordinal, const char *conversation, str_t wire)
+/* What was appended, or could not be. */
+static void show(feed_t *f, const char *conversation, buf_t *b, int rc)
+{
+    if (rc) {
+        log_line(LOG_ALERT, "an event is too long for a feed", "conversation", conversation, NULL);
+    } else if (b->n) {
+        feed_publish(f, (str_t) { b->p, b->n });
+    }
+    buf_free(b);
+}
+
+static void show_events(feed_t *f, int64_t ordinal, const char *conversation, str_t wire)
 {
     buf_t b;
 
     buf_init(&b, SI_FRAME_MAX - FEED_ID_MAX - 1);
-    if (feed_append(&b, &f->pos, ordinal, conversation, wire)) {
-        log_line(LOG_ALERT, "an event is too long for a feed", "conversation", conversation, NULL);
-    } else if (b.n) {
-        feed_publish(f, (str_t) { b.p, b.n });
-    }
-    buf_free(&b);
+    show(f, conversation, &b, feed_append(&b, &f->pos, ordinal, conversation, wire));
+}
+
+void feed_show_row(feed_t *f, const turn_row_t *row)
+{
+    buf_t b;
+
+    buf_init(&b, SI_FRAME_MAX - FEED_ID_MAX - 1);
+    show(f, row->conversation, &b, feed_append_row(&b, &f->pos, row));
 }
 
 /* --- open turns --- */
@@ -155,7 +166,7 @@ static void pull(feed_t *f, feed_open_t *o)
     }
     buf_init(&b, SI_FRAME_MAX);
     while (tail_turn(&o->tail, t, &b) > 0) {
-        feed_show(f, o->ordinal, in->id, (str_t) { b.p, b.n });
+        show_events(f, o->ordinal, in->id, (str_t) { b.p, b.n });
         buf_consume(&b, b.n);
     }
     buf_free(&b);

@@ -58,17 +58,20 @@ static void attach(call_t *call, evlog_t *log, event_pos_t pos)
     }
 }
 
-/* An id alone: no event, but who loses the connection before the first one knows from where to resume. */
+int co_reader_prime(call_t *call, str_t id)
+{
+    char line[SI_ID_MAX + 8];
+    int  n = snprintf(line, sizeof(line), "id: %.*s\n\n", STR_ARG(id));
+
+    return co_call_write(call, line, (size_t) n, clock_ms() + WRITE_MS);
+}
+
 static int co_prime(call_t *call, conv_t *c, event_pos_t *pos)
 {
-    char text[48], line[64];
-    int  rc = co_tail_exact(c, pos), n;
+    char text[48];
+    int  rc = co_tail_exact(c, pos);
 
-    if (rc) {
-        return rc;
-    }
-    n = snprintf(line, sizeof(line), "id: %s\n\n", event_pos_text(*pos, text).p);
-    return co_call_write(call, line, (size_t) n, clock_ms() + WRITE_MS);
+    return rc ? rc : co_reader_prime(call, event_pos_text(*pos, text));
 }
 
 /* Everything behind pos, then *pos is the last event's. 0: nothing is left, and nothing was awaited since that look. */

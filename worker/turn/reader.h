@@ -7,6 +7,8 @@
 
 /* Sends the head of an event stream and its first bytes (not for a call that resumes a mirror). 0 or SI_ECLOSED … */
 int  co_reader_head(call_t *call);
+/* Sends an id alone: no event, but who loses the connection before the first one knows from where to resume. 0 or SI_ECLOSED … */
+int  co_reader_prime(call_t *call, str_t id);
 /*
  * Everything of the conversation behind pos, then live. The call is over afterwards, whatever the result is
  * (attached, ended or aborted).

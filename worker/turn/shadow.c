@@ -29,12 +29,6 @@ bool turn_shadow_accepted(turn_t *t, str_t wire)
     return true;
 }
 
-static turn_state_t final_state(const char *type)
-{
-    return strcmp(type, "turn.completed") == 0 ? TURN_COMPLETED : strcmp(type, "turn.failed") == 0 ? TURN_FAILED
-           : strcmp(type, "turn.cancelled") == 0 ? TURN_CANCELLED : TURN_RUNNING;
-}
-
 bool turn_shadow_event(turn_t *t, int64_t number, const char *type, str_t wire)
 {
     int attempt = (int) (number / EVENT_ATTEMPT);
@@ -50,7 +44,7 @@ bool turn_shadow_event(turn_t *t, int64_t number, const char *type, str_t wire)
         return false;
     }
     t->last = number;
-    t->row.state = final_state(type);
+    t->row.state = event_state(str_of(type));
     tell(t, number, wire);
     if (turn_over(t)) {
         conv_t *c = t->conv;
