@@ -116,46 +116,27 @@ static ngx_uint_t
 ngx_si_auth_subprotocol(ngx_http_request_t *r, ngx_str_t *value)
 {
     u_char           *p, *end;
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
     if (r->headers_in.upgrade == NULL) {
         return 0;
     }
 
-    part = &r->headers_in.headers.part;
-    h = part->elts;
+    h = NULL;
 
-    for (i = 0; /* void */; i++) {
-
-        if (i >= part->nelts) {
-            if (part->next == NULL) {
-                return 0;
-            }
-
-            part = part->next;
-            h = part->elts;
-            i = 0;
+    do {
+        h = ngx_si_header_in(r, "sec-websocket-protocol",
+                             sizeof("sec-websocket-protocol") - 1, h);
+        if (h == NULL) {
+            return 0;
         }
 
-        if (h[i].key.len != sizeof("sec-websocket-protocol") - 1
-            || ngx_strncmp(h[i].lowcase_key, "sec-websocket-protocol",
-                           h[i].key.len)
-               != 0)
-        {
-            continue;
-        }
+        p = ngx_strnstr(h->value.data, "si.bearer.", h->value.len);
 
-        p = ngx_strnstr(h[i].value.data, "si.bearer.", h[i].value.len);
-
-        if (p) {
-            break;
-        }
-    }
+    } while (p == NULL);
 
     p += sizeof("si.bearer.") - 1;
-    end = h[i].value.data + h[i].value.len;
+    end = h->value.data + h->value.len;
     value->data = p;
 
     while (p < end && *p != ',' && *p != ' ' && *p != '\t') {

@@ -438,6 +438,10 @@ ngx_int_t ngx_si_frame_flush(ngx_si_link_t *link);
 ngx_int_t ngx_si_frame_read(ngx_si_link_t *link);
 
 /* ngx_si_open.c */
+/* the field of the request with that name, in lower case; `after`:
+   the first one behind that, or NULL */
+ngx_table_elt_t *ngx_si_header_in(ngx_http_request_t *r, const char *name,
+    size_t len, ngx_table_elt_t *after);
 ngx_int_t ngx_si_open_send(ngx_si_ctx_t *ctx, ngx_si_link_t *link);
 ngx_int_t ngx_si_open_body(ngx_si_ctx_t *ctx);
 ngx_int_t ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_call_t *call,

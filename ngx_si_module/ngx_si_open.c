@@ -138,6 +138,36 @@ ngx_si_open_identity(ngx_si_writer_t *w, ngx_si_identity_t *who)
 
 /* a token that was verified here has done its work */
 
+ngx_table_elt_t *
+ngx_si_header_in(ngx_http_request_t *r, const char *name, size_t len,
+    ngx_table_elt_t *after)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    for (part = &r->headers_in.headers.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+
+            if (after) {
+                after = (&h[i] == after) ? NULL : after;
+                continue;
+            }
+
+            if (h[i].key.len == len
+                && ngx_strncmp(h[i].lowcase_key, name, len) == 0)
+            {
+                return &h[i];
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
 static void
 ngx_si_open_headers(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
 {

@@ -136,46 +136,36 @@ ngx_si_origin_values(ngx_http_request_t *r, const char *name, size_t len,
     ngx_str_t *last, ngx_uint_t n)
 {
     u_char           *p, *end, *comma;
-    ngx_uint_t        i, found;
-    ngx_list_part_t  *part;
+    ngx_uint_t        found;
     ngx_table_elt_t  *h;
 
     found = 0;
+    h = NULL;
 
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-        h = part->elts;
+    while ((h = ngx_si_header_in(r, name, len, h))) {
 
-        for (i = 0; i < part->nelts; i++) {
+        if (n == 0) {
+            *last = h->value;
+            found++;
+            continue;
+        }
 
-            if (h[i].key.len != len
-                || ngx_strncmp(h[i].lowcase_key, name, len) != 0)
-            {
-                continue;
+        p = h->value.data;
+        end = p + h->value.len;
+
+        for ( ;; ) {
+            comma = ngx_strlchr(p, end, ',');
+
+            ngx_memmove(last + 1, last, (n - 1) * sizeof(ngx_str_t));
+            last->data = p;
+            last->len = (comma ? comma : end) - p;
+            found += found < n;
+
+            if (comma == NULL) {
+                break;
             }
 
-            if (n == 0) {
-                *last = h[i].value;
-                found++;
-                continue;
-            }
-
-            p = h[i].value.data;
-            end = p + h[i].value.len;
-
-            for ( ;; ) {
-                comma = ngx_strlchr(p, end, ',');
-
-                ngx_memmove(last + 1, last, (n - 1) * sizeof(ngx_str_t));
-                last->data = p;
-                last->len = (comma ? comma : end) - p;
-                found += found < n;
-
-                if (comma == NULL) {
-                    break;
-                }
-
-                p = comma + 1;
-            }
+            p = comma + 1;
         }
     }
 

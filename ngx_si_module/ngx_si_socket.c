@@ -39,24 +39,17 @@ ngx_si_socket_asked(ngx_http_request_t *r)
 static ngx_uint_t
 ngx_si_socket_names(ngx_http_request_t *r, ngx_str_t *name, ngx_str_t *token)
 {
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
 
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-        h = part->elts;
+    h = NULL;
 
-        for (i = 0; i < part->nelts; i++) {
-            if (h[i].key.len == name->len
-                && ngx_strncmp(h[i].lowcase_key, name->data, name->len) == 0
-                && h[i].value.len >= token->len
-                && ngx_strlcasestrn(h[i].value.data,
-                                    h[i].value.data + h[i].value.len,
-                                    token->data, token->len - 1)
-                   != NULL)
-            {
-                return 1;
-            }
+    while ((h = ngx_si_header_in(r, (char *) name->data, name->len, h))) {
+        if (h->value.len >= token->len
+            && ngx_strlcasestrn(h->value.data, h->value.data + h->value.len,
+                                token->data, token->len - 1)
+               != NULL)
+        {
+            return 1;
         }
     }
 
