@@ -75,7 +75,10 @@ $asked = $model->count + 1;
 $s = send_turn('Kept, and then begun anew.');
 $turn = $s->wait_event('turn.started')->{data}{turn};
 $model->wait_request($asked);
-$si->kill9($_) for $si->worker_pids;
+# Both at once: a worker that took the turn over and was killed next would have failed it already.
+my @both = $si->worker_pids;
+kill STOP => @both;
+$si->kill9($_) for @both;
 $model->wait_request($asked + 1);
 open my $kept, '>', "$si->{dir}/run/journal/$turn.json" or die "journal: $!";
 print $kept $journal =~ s/\Q$ended\E/$turn/r;
