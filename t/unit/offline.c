@@ -35,21 +35,20 @@ static size_t words(str_t s)
 static int co_ask(const llm_request_t *q, got_t *g)
 {
     llm_call_t *c;
-    llm_kind_t  kind;
-    str_t       text;
-    int         rc;
+    chat_event_t ev;
+    int          rc;
 
     memset(g, 0, sizeof *g);
     memset(&err, 0, sizeof err);
     buf_init(&g->text, 65536);
-    rc = provider_offline.co_open(arena, q, &c, &err);
+    rc = provider_offline.co_open(&provider_offline, arena, q, &c, &err);
     if (rc != 0) {
         return rc;
     }
-    while ((rc = provider_offline.co_next(c, &kind, &text, &err)) == 1) {
-        (void) buf_append(&g->text, text.p, text.n);
+    while ((rc = provider_offline.co_next(c, &ev, &err)) == 1) {
+        (void) buf_append(&g->text, ev.text.p, ev.text.n);
         g->pieces++;
-        g->bad += kind != LLM_TEXT || words(text) != 1 || !utf8_valid(text);
+        g->bad += ev.kind != CHAT_TEXT || words(ev.text) != 1 || !utf8_valid(ev.text);
     }
     g->result = *provider_offline.result(c);
     provider_offline.close(c);
@@ -57,16 +56,16 @@ static int co_ask(const llm_request_t *q, got_t *g)
     return rc;
 }
 
-static llm_request_t request(const llm_message_t *m, size_t n)
+static llm_request_t request(const chat_message_t *m, size_t n)
 {
-    return (llm_request_t) { .model = &model, .messages = m, .nmessages = n, .answer_max = 65536, .deadline = clock_ms() + PATIENCE };
+    return (llm_request_t) { .model = &model, .messages = m, .nmessages = n, .answer_max = 65536, .options = CHAT_OPTIONS_NONE, .deadline = clock_ms() + PATIENCE };
 }
 
-static llm_message_t says(const char *role, const char *text) { return (llm_message_t) { role, str_of(text) }; }
+static chat_message_t says(const char *role, const char *text) { return chat_text(arena, chat_role(role), str_of(text)); }
 
 static void co_test_short(void)
 {
-    llm_message_t m[] = { says("system", "You are Si."), says("user", "  Hello there. How are you?") };
+    chat_message_t m[] = { says("system", "You are Si."), says("user", "  Hello there. How are you?") };
     llm_request_t q = request(m, 2);
     got_t         g, again;
 
@@ -85,12 +84,12 @@ static void co_test_short(void)
 
 static void co_test_history(void)
 {
-    llm_message_t m[] = {
+    chat_message_t m[] = {
         says("user", "My dog is called Rex. He is old."), says("assistant", "Nice."),
         says("user", "I like tea"), says("assistant", "I am Si's offline answerer and no language model: dog name dog"),
         says("user", "What is the name of my DOG?"),
     };
-    llm_message_t related[] = { says("user", "Rex ate\nmy shoe"), says("user", "b"), says("user", "c"), says("user", "d") };
+    chat_message_t related[] = { says("user", "Rex ate\nmy shoe"), says("user", "b"), says("user", "c"), says("user", "d") };
     llm_request_t q = request(m, 5);
     got_t         g;
 
@@ -118,7 +117,7 @@ static void co_test_history(void)
 static void co_test_bounds(void)
 {
     char          long_text[1000];
-    llm_message_t m[1];
+    chat_message_t m[1];
     llm_request_t q;
     got_t         g;
 
@@ -151,7 +150,7 @@ static int victim_rc = 1;
 
 static void co_victim(void *arg)
 {
-    llm_message_t m[] = { says("user", "Hello") };
+    chat_message_t m[] = { says("user", "Hello") };
     llm_request_t q = request(m, 1);
     got_t         g;
 

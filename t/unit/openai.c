@@ -1,5 +1,5 @@
 /* The OpenAI format: recorded streams of seven providers cut everywhere, quirks, faults, deadlines. */
-#include "llm/provider.h"
+#include "llm/format.h"
 
 #include <poll.h>
 
@@ -8,6 +8,7 @@
 #include "base/proc.h"
 #include "base/util.h"
 #include "io/http.h"
+#include "io/sse.h"
 #include "llm/openai_read.h"
 #include "openai_corpus.h"
 #include "run/co.h"
@@ -43,11 +44,11 @@ static void got_free(got_t *g)
     buf_free(&g->reasoning);
 }
 
-static void got_piece(got_t *g, llm_kind_t kind, str_t text)
+static void got_event(got_t *g, const chat_event_t *ev)
 {
-    (void) buf_append(kind == LLM_TEXT ? &g->text : &g->reasoning, text.p, text.n);
+    (void) buf_append(ev->kind == CHAT_REASONING ? &g->reasoning : &g->text, ev->text.p, ev->text.n);
     g->pieces++;
-    g->utf8 = g->utf8 && text.n > 0 && utf8_valid(text);
+    g->utf8 = g->utf8 && ev->text.n > 0 && utf8_valid(ev->text);
 }
 
 static bool same(const buf_t *b, const char *z)
@@ -60,14 +61,18 @@ static bool got_recording(const got_t *g, size_t i)
     return g->utf8 && same(&g->text, want_text[i]) && same(&g->reasoning, want_reasoning[i]);
 }
 
-static int feed_part(openai_read_t *r, sse_t *sse, const char *p, size_t n, got_t *g)
+static int take_event(const sse_event_t *e, void *arg)
 {
-    llm_kind_t kind;
-    str_t      text;
-    int        rc = sse_feed(sse, p, n, openai_read_event, r);
+    return openai_read_event(arg, e->event, e->data);
+}
 
-    while (openai_read_piece(r, &kind, &text)) {
-        got_piece(g, kind, text);
+static int feed_part(reply_t *r, sse_t *sse, const char *p, size_t n, got_t *g)
+{
+    chat_event_t ev;
+    int          rc = sse_feed(sse, p, n, take_event, r);
+
+    while (reply_next(r, &ev)) {
+        got_event(g, &ev);
     }
     return rc;
 }
@@ -77,17 +82,17 @@ static bool split_reads_well(size_t i, size_t at)
 {
     const recording_t *rec = &recordings[i];
     arena_t      *a = arena_new(4096);
-    openai_read_t r;
+    reply_t       r;
     sse_t         sse;
     got_t         g;
     bool          good;
 
     got_init(&g);
     sse_init(&sse, ANSWER_MAX);
-    openai_read_init(&r, a, "", ANSWER_MAX);
+    reply_init(&r, a, "", ANSWER_MAX);
     good = feed_part(&r, &sse, rec->wire, at, &g) == 0 && feed_part(&r, &sse, rec->wire + at, rec->n - at, &g) == 0;
     good = good && r.finished && r.done && got_recording(&g, i) && r.result.input_tokens > 0 && r.result.output_tokens > 0;
-    openai_read_free(&r);
+    reply_free(&r);
     sse_free(&sse);
     got_free(&g);
     arena_free(a);
@@ -108,13 +113,13 @@ static void test_splits(void)
 
 static void test_pieces(void)
 {
-    openai_read_t r;
+    reply_t       r;
     sse_t         sse;
     got_t         g;
 
     got_init(&g);
     sse_init(&sse, ANSWER_MAX);
-    openai_read_init(&r, arena, "", ANSWER_MAX);
+    reply_init(&r, arena, "", ANSWER_MAX);
     is_int(feed_part(&r, &sse, TEXT("a") TEXT("b"), strlen(TEXT("a") TEXT("b")), &g), 0, "two chunks in one read");
     is_int((long long) g.pieces, 1, "are one piece");
     const char *mixed = "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"r\"}}]}\n\n" TEXT("c") TEXT("d")
@@ -122,7 +127,7 @@ static void test_pieces(void)
     is_int(feed_part(&r, &sse, mixed, strlen(mixed), &g), 0, "text and reasoning in one read");
     is_int((long long) g.pieces, 1 + 4, "are as many pieces as changes");
     ok(same(&g.text, "abcde") && same(&g.reasoning, "rs"), "in order");
-    openai_read_free(&r);
+    reply_free(&r);
     sse_free(&sse);
     got_free(&g);
 }
@@ -132,10 +137,11 @@ static void test_pieces(void)
 static conf_provider_t provider = { .name = "p", .kind = "openai", .api_key = "key-of-test", .connect_ms = PATIENCE,
                                     .first_byte_ms = PATIENCE, .idle_ms = PATIENCE };
 static conf_model_t    model = { .name = "m", .provider = &provider, .upstream = "up/m", .max_tokens = 77 };
-static const llm_message_t messages[] = {
-    { "system", { "Be \"brief\".", 11 } }, { "user", { "Gr\xC3\xBC\xC3\x9F Gott\n", 12 } },
-};
-static llm_request_t request = { .model = &model, .messages = messages, .nmessages = 2, .answer_max = ANSWER_MAX };
+static const chat_part_t     system_part = { .kind = PART_TEXT, .text = { "Be \"brief\".", 11 } };
+static const chat_part_t     user_part = { .kind = PART_TEXT, .text = { "Gr\xC3\xBC\xC3\x9F Gott\n", 12 } };
+static const chat_message_t  messages[] = { { CHAT_SYSTEM, &system_part, 1 }, { CHAT_USER, &user_part, 1 } };
+static llm_request_t request = { .model = &model, .messages = messages, .nmessages = 2, .answer_max = ANSWER_MAX,
+                                .options = CHAT_OPTIONS_NONE };
 static llm_error_t   err;
 
 static uint64_t soon(void) { return clock_ms() + PATIENCE; }
@@ -145,21 +151,20 @@ static int co_open(const char *script, llm_call_t **c)
     provider.base_url = arena_printf(arena, "http://127.0.0.1:%d/%s", server.port, script);
     request.deadline = soon();
     memset(&err, 0, sizeof err);
-    return provider_openai.co_open(arena, &request, c, &err);
+    return provider_openai.co_open(&provider_openai, arena, &request, c, &err);
 }
 
 static int co_run(const char *script, got_t *g)
 {
     llm_call_t *c;
-    llm_kind_t  kind;
-    str_t       text;
+    chat_event_t ev;
     int         rc = co_open(script, &c);
 
     if (rc != 0) {
         return rc;
     }
-    while ((rc = provider_openai.co_next(c, &kind, &text, &err)) == 1) {
-        got_piece(g, kind, text);
+    while ((rc = provider_openai.co_next(c, &ev, &err)) == 1) {
+        got_event(g, &ev);
     }
     g->result = *provider_openai.result(c);
     provider_openai.close(c);
@@ -357,13 +362,12 @@ static void co_test_deadlines(void)
 static void co_test_call_deadline(void)
 {
     llm_call_t *c;
-    llm_kind_t  kind;
-    str_t       text;
+    chat_event_t ev;
 
     is_int(co_open("silent", &c), 0, "a call whose time runs out");
-    is_int(provider_openai.co_next(c, &kind, &text, &err), 1, "gives what came");
+    is_int(provider_openai.co_next(c, &ev, &err), 1, "gives what came");
     request.deadline = clock_ms() + 20;
-    is_int(provider_openai.co_next(c, &kind, &text, &err), SI_ETIMEDOUT, "then times out");
+    is_int(provider_openai.co_next(c, &ev, &err), SI_ETIMEDOUT, "then times out");
     is_str(err.code, "provider_timeout", "its code");
     ok(provider_openai.result(c)->estimated && provider_openai.result(c)->output_tokens == 2, "what it cost so far is estimated");
     provider_openai.close(c);
@@ -372,16 +376,15 @@ static void co_test_call_deadline(void)
 static void co_test_streaming(void)
 {
     llm_call_t *c;
-    llm_kind_t  kind;
-    str_t       text;
+    chat_event_t ev;
 
     is_int(co_open("gate", &c), 0, "a provider that waits for us");
-    is_int(provider_openai.co_next(c, &kind, &text, &err), 1, "the first text comes while the provider holds the rest");
-    is_mem(text.p, text.n, "first", "it is");
+    is_int(provider_openai.co_next(c, &ev, &err), 1, "the first text comes while the provider holds the rest");
+    is_mem(ev.text.p, ev.text.n, "first", "it is");
     ok(write(server.go, "g", 1) == 1, "go");
-    is_int(provider_openai.co_next(c, &kind, &text, &err), 1, "the next");
-    is_mem(text.p, text.n, "second", "it is");
-    is_int(provider_openai.co_next(c, &kind, &text, &err), 0, "whole");
+    is_int(provider_openai.co_next(c, &ev, &err), 1, "the next");
+    is_mem(ev.text.p, ev.text.n, "second", "it is");
+    is_int(provider_openai.co_next(c, &ev, &err), 0, "whole");
     provider_openai.close(c);
 }
 
@@ -391,14 +394,13 @@ static int  cancelled_rc;
 static void co_victim(void *arg)
 {
     llm_call_t *c;
-    llm_kind_t  kind;
-    str_t       text;
+    chat_event_t ev;
 
     (void) arg;
     if (co_open("silent", &c) == 0) {
-        (void) provider_openai.co_next(c, &kind, &text, &err);
+        (void) provider_openai.co_next(c, &ev, &err);
         opened = true;
-        cancelled_rc = provider_openai.co_next(c, &kind, &text, &err);
+        cancelled_rc = provider_openai.co_next(c, &ev, &err);
         provider_openai.close(c);
     }
     opened = false;

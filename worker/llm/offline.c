@@ -184,27 +184,29 @@ static bool is_own(str_t content)
 static size_t question_index(const llm_request_t *q)
 {
     for (size_t i = q->nmessages; i > 0; i--) {
-        if (strcmp(q->messages[i - 1].role, "user") == 0) {
+        if (q->messages[i - 1].role == CHAT_USER) {
             return i - 1;
         }
     }
     return q->nmessages;
 }
 
-static void put_history(buf_t *b, const llm_request_t *q, size_t question)
+static void put_history(buf_t *b, arena_t *a, const llm_request_t *q, size_t question)
 {
     str_t  words[WORDS_MAX];
-    size_t nwords = telling_words(q->messages[question].content, words), earlier = 0, best = 0, at = 0;
+    size_t nwords = telling_words(chat_text_of(a, &q->messages[question]), words), earlier = 0, best = 0, at = 0;
 
     for (size_t i = question; i > 0; i--) {
-        const llm_message_t *m = &q->messages[i - 1];
+        const chat_message_t *m = &q->messages[i - 1];
+        str_t  content;
         size_t score;
 
-        if (strcmp(m->role, "system") == 0) {
+        if (m->role == CHAT_SYSTEM) {
             continue;
         }
         earlier++;
-        score = is_own(m->content) || earlier > SEARCH_MAX ? 0 : shared(words, nwords, m->content);
+        content = chat_text_of(a, m);
+        score = is_own(content) || earlier > SEARCH_MAX ? 0 : shared(words, nwords, content);
         if (score > best) {
             best = score;
             at = i - 1;
@@ -215,11 +217,11 @@ static void put_history(buf_t *b, const llm_request_t *q, size_t question)
         (void) buf_puts(b, ".");
         return;
     }
-    (void) buf_printf(b, ". The closest one, by the %s, says: ", strcmp(q->messages[at].role, "user") == 0 ? "user" : "assistant");
-    put_quote(b, q->messages[at].content);
+    (void) buf_printf(b, ". The closest one, by the %s, says: ", chat_role_name(q->messages[at].role));
+    put_quote(b, chat_text_of(a, &q->messages[at]));
 }
 
-static void put_related(buf_t *b, const llm_request_t *q)
+static void put_related(buf_t *b, arena_t *a, const llm_request_t *q)
 {
     if (q->nrelated == 0) {
         return;
@@ -227,41 +229,42 @@ static void put_related(buf_t *b, const llm_request_t *q)
     (void) buf_puts(b, "\n\nElsewhere you have said:");
     for (size_t i = 0; i < SI_MIN(q->nrelated, (size_t) RELATED_MAX); i++) {
         (void) buf_puts(b, "\n- ");
-        put_quote(b, q->related[i].content);
+        put_quote(b, chat_text_of(a, &q->related[i]));
     }
 }
 
-static void put_answer(buf_t *b, const llm_request_t *q)
+static void put_answer(buf_t *b, arena_t *a, const llm_request_t *q)
 {
     size_t question = question_index(q);
 
     (void) buf_puts(b, OPENING ": I can only repeat what I find.\n\n");
     if (question < q->nmessages) {
         (void) buf_puts(b, "You said: ");
-        put_quote(b, q->messages[question].content);
+        put_quote(b, chat_text_of(a, &q->messages[question]));
         (void) buf_puts(b, "\n\n");
-        put_history(b, q, question);
+        put_history(b, a, q, question);
     }
-    put_related(b, q);
+    put_related(b, a, q);
 }
 
 /* The call */
 
-static int co_offline_open(arena_t *a, const llm_request_t *q, llm_call_t **out, llm_error_t *err)
+static int co_offline_open(const provider_t *p, arena_t *a, const llm_request_t *q, llm_call_t **out, llm_error_t *err)
 {
     llm_call_t *c = arena_calloc(a, sizeof *c);
 
+    (void) p;
     *out = NULL;
     c->q = q;
     buf_init(&c->text, TEXT_MAX);
-    put_answer(&c->text, q);
+    put_answer(&c->text, a, q);
     if (c->text.n > q->answer_max) {
         buf_free(&c->text);
         return provider_fail(err, SI_ENOMEM, "answer_too_large", 0, false, "the answer is longer than %zu bytes", q->answer_max);
     }
     snprintf(c->result.model, sizeof c->result.model, "%s", q->model->upstream);
     for (size_t i = 0; i < q->nmessages; i++) {
-        c->result.input_tokens += (int64_t) count_words(q->messages[i].content);
+        c->result.input_tokens += (int64_t) count_words(chat_text_of(a, &q->messages[i]));
     }
     *out = c;
     return 0;
@@ -281,7 +284,7 @@ static size_t next_piece(str_t s)
     return i;
 }
 
-static int co_offline_next(llm_call_t *c, llm_kind_t *kind, str_t *text, llm_error_t *err)
+static int co_offline_next(llm_call_t *c, chat_event_t *ev, llm_error_t *err)
 {
     int rc;
 
@@ -296,10 +299,9 @@ static int co_offline_next(llm_call_t *c, llm_kind_t *kind, str_t *text, llm_err
     if (rc != 0 || clock_ms() >= c->q->deadline) {
         return provider_fail(err, SI_ETIMEDOUT, "provider_timeout", 0, true, "the call's time is up");
     }
-    *kind = LLM_TEXT;
-    text->p = c->text.p + c->at;
-    text->n = next_piece((str_t) { text->p, c->text.n - c->at });
-    c->at += text->n;
+    *ev = (chat_event_t) { .kind = CHAT_TEXT, .text = { c->text.p + c->at, c->text.n - c->at } };
+    ev->text.n = next_piece(ev->text);
+    c->at += ev->text.n;
     c->result.output_tokens++;
     return 1;
 }

@@ -4,64 +4,28 @@
  * The address is base_url + "/chat/completions": base_url is taken as it stands, so it ends as the
  * provider's documentation says ("https://api.openai.com/v1", "http://127.0.0.1:11434/v1"); nothing is guessed.
  */
-#include "llm/provider.h"
-
-#include <stdio.h>
-#include <strings.h>
-
-#include "base/buf.h"
-#include "base/json.h"
-#include "base/logger.h"
-#include "base/util.h"
-#include "io/http.h"
-#include "io/sse.h"
+#include "llm/format.h"
 #include "llm/openai_read.h"
 
-#define REQUEST_MAX  (64u << 20)        /* bytes of a request body */
-#define EVENT_MAX    (1u << 20)         /* bytes of one event of the stream */
-#define BODY_MAX     (16u << 20)        /* bytes of an answer that is no stream */
-#define ERROR_MAX    (64u << 10)        /* bytes read of an error's body */
-#define TAIL_MS      5000               /* after the finish: for usage and [DONE] */
-#define CLOSE_MS     20                 /* after [DONE]: for the end of the body, so that the connection can be used again */
-
-struct llm_call {
-    const llm_request_t *q;             /* the caller's */
-    http_t              *http;
-    sse_t                sse;
-    bool                 stream;        /* events, not one JSON answer */
-    bool                 over;          /* nothing more to read; rc says how it ended */
-    int                  rc;
-    openai_read_t        read;
-};
-
-static uint64_t within(uint64_t ms, uint64_t deadline)
-{
-    return ms == 0 ? deadline : SI_MIN(clock_ms() + ms, deadline);
-}
-
-/* The request */
-
-static int put_messages(buf_t *b, const llm_request_t *q)
+static int put_messages(buf_t *b, arena_t *a, const llm_request_t *q)
 {
     int rc = 0;
 
     for (size_t i = 0; i < q->nmessages && rc == 0; i++) {
-        rc = buf_printf(b, "%s{\"role\":", i > 0 ? "," : "");
-        rc = rc != 0 ? rc : buf_json_str(b, str_of(q->messages[i].role));
-        rc = rc != 0 ? rc : buf_puts(b, ",\"content\":");
-        rc = rc != 0 ? rc : buf_json_str(b, q->messages[i].content);
+        rc = buf_printf(b, "%s{\"role\":\"%s\",\"content\":", i > 0 ? "," : "", chat_role_name(q->messages[i].role));
+        rc = rc != 0 ? rc : buf_json_str(b, chat_text_of(a, &q->messages[i]));
         rc = rc != 0 ? rc : buf_puts(b, "}");
     }
     return rc;
 }
 
-static int put_request(buf_t *b, const llm_request_t *q)
+static int put_body(buf_t *b, arena_t *a, const llm_request_t *q)
 {
     int rc = buf_puts(b, "{\"model\":");
 
     rc = rc != 0 ? rc : buf_json_str(b, str_of(q->model->upstream));
     rc = rc != 0 ? rc : buf_puts(b, ",\"messages\":[");
-    rc = rc != 0 ? rc : put_messages(b, q);
+    rc = rc != 0 ? rc : put_messages(b, a, q);
     rc = rc != 0 ? rc : buf_puts(b, "],\"stream\":true,\"stream_options\":{\"include_usage\":true}");
     if (q->model->max_tokens > 0) {
         rc = rc != 0 ? rc : buf_printf(b, ",\"max_tokens\":%llu", (unsigned long long) q->model->max_tokens);
@@ -69,268 +33,18 @@ static int put_request(buf_t *b, const llm_request_t *q)
     return rc != 0 ? rc : buf_puts(b, "}");
 }
 
-static int start(llm_call_t *c, arena_t *a, llm_error_t *err)
+static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
 {
-    const conf_provider_t *p = c->q->model->provider;
-    const char *headers[] = { "Content-Type: application/json", "Accept: text/event-stream, application/json", NULL, NULL };
-    buf_t       body;
+    const conf_provider_t *p = q->model->provider;
 
-    buf_init(&body, REQUEST_MAX);
-    if (put_request(&body, c->q) != 0) {
-        buf_free(&body);
-        return provider_fail(err, SI_ENOMEM, "provider_rejected", 0, false, "the request is longer than %u bytes", REQUEST_MAX);
-    }
+    (void) err;
+    out->url = arena_printf(a, "%s/chat/completions", p->base_url);
     if (p->api_key != NULL && p->api_key[0] != '\0') {
-        headers[2] = arena_printf(a, "Authorization: Bearer %s", p->api_key);
+        format_header(out, arena_printf(a, "Authorization: Bearer %s", p->api_key));
     }
-    c->http = http_start(&(http_spec_t) {
-        .method = "POST",
-        .url = arena_printf(a, "%s/chat/completions", p->base_url),
-        .headers = headers,
-        .body = { body.p, body.n },
-        .connect_ms = (uint32_t) SI_MIN(p->connect_ms, UINT32_MAX),
-    });
-    buf_free(&body);
-    return 0;
+    return put_body(&out->body, a, q);
 }
 
-/* Failures of the transport. SI_ECANCELED leaves *err as it is. */
+static const format_t format_openai = { .co_put = co_put, .event = openai_read_event, .whole = openai_read_whole };
 
-static int fail_timeout(llm_call_t *c, llm_error_t *err, const char *what)
-{
-    if (clock_ms() >= c->q->deadline) {
-        what = "the call's time is up";
-    }
-    return provider_fail(err, SI_ETIMEDOUT, "provider_timeout", 0, true, "%s", what);
-}
-
-static int fail_head(llm_call_t *c, int rc, llm_error_t *err)
-{
-    if (rc == SI_ETIMEDOUT) {
-        return fail_timeout(c, err, "the provider did not answer in time");
-    }
-    if (rc == SI_ECANCELED) {
-        return rc;
-    }
-    return provider_fail(err, SI_EUNAVAIL, "provider_unavailable", 0, true, "%s", http_error(c->http));
-}
-
-static int fail_read(llm_call_t *c, int rc, llm_error_t *err)
-{
-    if (rc == SI_ETIMEDOUT) {
-        return fail_timeout(c, err, "the provider has fallen silent");
-    }
-    if (rc == SI_ECANCELED) {
-        return rc;
-    }
-    if (rc == SI_ENOMEM) {
-        return provider_fail(err, rc, "provider_protocol", 0, false, "the provider's answer is too long");
-    }
-    return provider_fail(err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider's answer was cut: %s", http_error(c->http));
-}
-
-/* The head */
-
-static bool is_type(const char *header, const char *type)
-{
-    size_t n = strlen(type);
-
-    return strncasecmp(header, type, n) == 0 && (header[n] == '\0' || header[n] == ';' || header[n] == ' ');
-}
-
-static int co_bad_status(llm_call_t *c, arena_t *a, int status, llm_error_t *err)
-{
-    const conf_provider_t *p = c->q->model->provider;
-    str_t body = STR_NULL;
-    int   rc = co_http_body(c->http, a, ERROR_MAX, &body, within(p->idle_ms, c->q->deadline));
-
-    if (rc == SI_ECANCELED) {
-        return rc;
-    }
-    /* The status counts, whatever became of the message. */
-    return openai_read_status(err, a, p->api_key, status, rc == 0 ? body : STR_NULL);
-}
-
-static int co_head(llm_call_t *c, arena_t *a, llm_error_t *err)
-{
-    int         status = co_http_head(c->http, within(c->q->model->provider->first_byte_ms, c->q->deadline));
-    const char *type;
-
-    if (status < 0) {
-        return fail_head(c, status, err);
-    }
-    if (status < 200 || status > 299) {
-        return co_bad_status(c, a, status, err);
-    }
-    type = http_header(c->http, "content-type");
-    c->stream = type == NULL || is_type(type, "text/event-stream");
-    if (!c->stream && !is_type(type, "application/json")) {
-        return provider_fail(err, SI_EPROTO, "provider_protocol", status, false, "the provider answered neither events nor JSON");
-    }
-    return 0;
-}
-
-static void note_failure(const llm_request_t *q, int rc, const llm_error_t *err)
-{
-    char status[12];
-
-    if (rc != SI_ECANCELED) {
-        snprintf(status, sizeof status, "%d", err->status);
-        log_line(LOG_WARN, "model call failed", "provider", q->model->provider->name, "model", q->model->name,
-                 "code", err->code, "status", err->status != 0 ? status : NULL, NULL);
-    }
-}
-
-static void openai_close(llm_call_t *c)
-{
-    if (c->http != NULL) {
-        http_close(c->http);
-        c->http = NULL;
-        sse_free(&c->sse);
-        openai_read_free(&c->read);
-    }
-}
-
-static int co_openai_open(arena_t *a, const llm_request_t *q, llm_call_t **out, llm_error_t *err)
-{
-    llm_call_t *c = arena_calloc(a, sizeof *c);
-    int         rc;
-
-    c->q = q;
-    *out = NULL;
-    rc = start(c, a, err);
-    if (rc == 0) {
-        sse_init(&c->sse, EVENT_MAX);
-        openai_read_init(&c->read, a, q->model->provider->api_key, q->answer_max);
-        rc = co_head(c, a, err);
-    }
-    if (rc != 0) {
-        note_failure(q, rc, err);
-        openai_close(c);
-        return rc;
-    }
-    *out = c;
-    return 0;
-}
-
-/* The body */
-
-static void end(llm_call_t *c, int rc)
-{
-    c->over = true;
-    c->rc = rc;
-    openai_read_estimate(&c->read, c->q);
-    if (rc == 0 && !c->read.finished) {
-        snprintf(c->read.result.finish, sizeof c->read.result.finish, "stop");
-    }
-    if (rc != 0) {
-        note_failure(c->q, rc, &c->read.err);
-    }
-}
-
-static void feed(llm_call_t *c, str_t bytes)
-{
-    int rc = sse_feed(&c->sse, bytes.p, bytes.n, openai_read_event, &c->read);
-
-    if (rc == SI_ENOMEM && c->read.err.code[0] == '\0') {
-        rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "an event of the provider is longer than %u bytes", EVENT_MAX);
-    }
-    if (rc != 0) {
-        end(c, rc);
-    }
-}
-
-/* The stream is over, in whatever way: rc as of co_http_read(). */
-static void stream_ended(llm_call_t *c, int rc)
-{
-    llm_error_t *err = &c->read.err;
-
-    if (rc == SI_ECANCELED) {
-        end(c, rc);
-        return;
-    }
-    if (rc == 0) {                      /* some servers forget the empty line after the last event */
-        c->read.lenient = true;
-        feed(c, STR("\n\n"));
-    }
-    if (c->over) {
-        return;
-    }
-    if (c->read.finished || c->read.done) {
-        end(c, 0);
-    } else if (rc == 0) {
-        end(c, provider_fail(err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider's stream ended before its finish"));
-    } else {
-        end(c, fail_read(c, rc, err));
-    }
-}
-
-static void co_read_events(llm_call_t *c)
-{
-    uint64_t idle = c->q->model->provider->idle_ms;
-    str_t    bytes;
-    int      rc;
-
-    if (c->read.finished) {
-        idle = idle == 0 ? TAIL_MS : SI_MIN(idle, (uint64_t) TAIL_MS);
-    }
-    rc = co_http_read(c->http, &bytes, within(idle, c->q->deadline));
-    if (rc == 1) {
-        feed(c, bytes);
-    } else {
-        stream_ended(c, rc);
-    }
-}
-
-static void co_read_done(llm_call_t *c)
-{
-    uint64_t until = SI_MIN(clock_ms() + CLOSE_MS, c->q->deadline);
-    str_t    bytes;
-    int      rc;
-
-    do {
-        rc = co_http_read(c->http, &bytes, until);
-    } while (rc == 1);
-    end(c, rc == SI_ECANCELED ? rc : 0);
-}
-
-static void co_read_whole(llm_call_t *c, arena_t *a)
-{
-    str_t body;
-    int   rc = co_http_body(c->http, a, BODY_MAX, &body, within(c->q->model->provider->idle_ms, c->q->deadline));
-
-    end(c, rc == 0 ? openai_read_whole(&c->read, body) : fail_read(c, rc, &c->read.err));
-}
-
-static int co_openai_next(llm_call_t *c, llm_kind_t *kind, str_t *text, llm_error_t *err)
-{
-    while (!openai_read_piece(&c->read, kind, text)) {
-        if (c->over) {
-            if (c->rc != 0 && c->rc != SI_ECANCELED) {
-                *err = c->read.err;
-            }
-            return c->rc;
-        }
-        if (!c->stream) {
-            co_read_whole(c, c->read.arena);
-        } else if (c->read.done) {
-            co_read_done(c);
-        } else {
-            co_read_events(c);
-        }
-    }
-    return 1;
-}
-
-static const llm_result_t *openai_result(const llm_call_t *c)
-{
-    return &c->read.result;
-}
-
-const provider_t provider_openai = {
-    .kind = "openai",
-    .co_open = co_openai_open,
-    .co_next = co_openai_next,
-    .result = openai_result,
-    .close = openai_close,
-};
+const provider_t provider_openai = FORMAT_PROVIDER("openai", &format_openai);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "llm/format.h"
 
 static const provider_t *const providers[] = { &provider_openai, &provider_offline };
 

@@ -4,9 +4,9 @@
 
 #define RELATED_MAX  3
 
-static llm_message_t message(const message_row_t *m)
+static chat_message_t message(arena_t *a, const message_row_t *m)
 {
-    return (llm_message_t) { m->role, str_of(m->content) };
+    return chat_text(a, chat_role(m->role), str_of(m->content));
 }
 
 /* Index of the oldest message that still fits the budget. */
@@ -35,7 +35,7 @@ static int co_related(history_t *h)
     }
     h->related_messages = arena_alloc(h->arena, (n + 1) * sizeof(*h->related_messages));
     for (h->nrelated = 0; h->nrelated < n; h->nrelated++) {
-        h->related_messages[h->nrelated] = message(&rows[h->nrelated]);
+        h->related_messages[h->nrelated] = message(h->arena, &rows[h->nrelated]);
     }
     return 0;
 }
@@ -60,11 +60,11 @@ int co_history(history_t *h)
     h->messages = arena_alloc(h->arena, (n - first + 2) * sizeof(*h->messages));
     h->n = 0;
     if (h->agent->prompt && h->agent->prompt[0]) {
-        h->messages[h->n++] = (llm_message_t) { "system", str_of(h->agent->prompt) };
+        h->messages[h->n++] = chat_text(h->arena, CHAT_SYSTEM, str_of(h->agent->prompt));
     }
     for (size_t i = first; i < n; i++) {
-        h->messages[h->n++] = message(&rows[i]);
+        h->messages[h->n++] = message(h->arena, &rows[i]);
     }
-    h->messages[h->n++] = (llm_message_t) { "user", str_of(h->row->input) };
+    h->messages[h->n++] = chat_text(h->arena, CHAT_USER, str_of(h->row->input));
     return 0;
 }

@@ -13,9 +13,9 @@ typedef struct {
     const char         *tenant, *user;
     bool                related;            /* look for what the user said elsewhere, too */
 
-    llm_message_t      *messages;           /* out: oldest first, the input last */
+    chat_message_t      *messages;           /* out: oldest first, the input last */
     size_t              n;
-    llm_message_t      *related_messages;   /* out */
+    chat_message_t      *related_messages;   /* out */
     size_t              nrelated;
 } history_t;
 

@@ -199,14 +199,20 @@ static int co_recall(run_t *r)
     r->request = (llm_request_t) {
         .model = r->model, .messages = h.messages, .nmessages = h.n, .related = h.related_messages,
         .nrelated = h.nrelated, .answer_max = proc.conf->answer_max, .deadline = r->deadline,
+        .options = CHAT_OPTIONS_NONE,
     };
     return rc;
 }
 
-static int took_text(turn_t *t, llm_kind_t kind, str_t text)
+static int took(turn_t *t, const chat_event_t *ev)
 {
-    if (kind == LLM_REASONING) {
+    str_t text = ev->text;
+
+    if (ev->kind == CHAT_REASONING) {
         return emit_text(t, "reasoning", text);
+    }
+    if (ev->kind != CHAT_TEXT && ev->kind != CHAT_REFUSAL) {
+        return 0;               /* no tools are offered; signatures matter to those who call them */
     }
     if (t->row.first_token_ms < 0) {
         t->row.first_token_ms = (int64_t) (clock_ms() - t->started);
@@ -222,15 +228,14 @@ static int co_answer(run_t *r)
     const provider_t *p = provider_find(r->model->provider->kind);
     turn_t           *t = r->t;
     llm_call_t       *call;
-    llm_kind_t        kind;
-    str_t             text;
-    int               rc = p->co_open(r->arena, &r->request, &call, &r->error);
+    chat_event_t      ev;
+    int               rc = p->co_open(p, r->arena, &r->request, &call, &r->error);
 
     if (rc) {
         return rc;
     }
-    while ((rc = p->co_next(call, &kind, &text, &r->error)) > 0) {
-        rc = took_text(t, kind, text);
+    while ((rc = p->co_next(call, &ev, &r->error)) > 0) {
+        rc = took(t, &ev);
         if (rc) {
             fail(r, "answer_too_large", "the answer is longer than limits.answer_max allows", false);
             break;

@@ -1,0 +1,316 @@
+/* Talks to providers: the engine behind every wire format. */
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/json.h"
+#include "base/logger.h"
+#include "base/util.h"
+#include "io/http.h"
+#include "io/sse.h"
+#include "llm/format.h"
+
+#define REQUEST_MAX  (64u << 20)        /* bytes of a request body */
+#define EVENT_MAX    (1u << 20)         /* bytes of one event of the stream */
+#define BODY_MAX     (16u << 20)        /* bytes of an answer that is no stream */
+#define ERROR_MAX    (64u << 10)        /* bytes read of an error's body */
+#define TAIL_MS      5000               /* after the finish: for usage and [DONE] */
+#define CLOSE_MS     20                 /* after [DONE]: for the end of the body, so that the connection can be used again */
+
+struct llm_call {
+    const format_t      *format;
+    const llm_request_t *q;             /* the caller's */
+    http_t              *http;
+    sse_t                sse;
+    bool                 stream;        /* events, not one JSON answer */
+    bool                 over;          /* nothing more to read; rc says how it ended */
+    int                  rc;
+    reply_t              read;
+};
+
+static uint64_t within(uint64_t ms, uint64_t deadline)
+{
+    return ms == 0 ? deadline : SI_MIN(clock_ms() + ms, deadline);
+}
+
+/* The request */
+
+void format_header(format_request_t *out, const char *line)
+{
+    for (size_t i = 0; i < FORMAT_HEADERS; i++) {
+        if (out->headers[i] == NULL) {
+            out->headers[i] = line;
+            return;
+        }
+    }
+    si_die("a model call has more than %d headers", FORMAT_HEADERS);
+}
+
+int format_unsupported(llm_error_t *err, const char *kind, const char *what)
+{
+    return provider_fail(err, SI_EINVAL, "unsupported", 0, false, "a provider of kind %s cannot be asked for %s", kind, what);
+}
+
+static int co_start(llm_call_t *c, arena_t *a, llm_error_t *err)
+{
+    format_request_t put = { .headers = { "Content-Type: application/json", "Accept: text/event-stream, application/json" } };
+    int              rc;
+
+    buf_init(&put.body, REQUEST_MAX);
+    rc = c->format->co_put(a, c->q, &put, err);
+    if (rc == SI_ENOMEM) {
+        rc = provider_fail(err, rc, "provider_rejected", 0, false, "the request is longer than %u bytes", REQUEST_MAX);
+    }
+    if (rc == 0) {
+        c->http = http_start(&(http_spec_t) {
+            .method = "POST",
+            .url = put.url,
+            .headers = put.headers,
+            .body = { put.body.p, put.body.n },
+            .connect_ms = (uint32_t) SI_MIN(c->q->model->provider->connect_ms, UINT32_MAX),
+        });
+    }
+    buf_free(&put.body);
+    return rc;
+}
+
+/* Failures of the transport. SI_ECANCELED leaves *err as it is. */
+
+static int fail_timeout(llm_call_t *c, llm_error_t *err, const char *what)
+{
+    if (clock_ms() >= c->q->deadline) {
+        what = "the call's time is up";
+    }
+    return provider_fail(err, SI_ETIMEDOUT, "provider_timeout", 0, true, "%s", what);
+}
+
+static int fail_head(llm_call_t *c, int rc, llm_error_t *err)
+{
+    if (rc == SI_ETIMEDOUT) {
+        return fail_timeout(c, err, "the provider did not answer in time");
+    }
+    if (rc == SI_ECANCELED) {
+        return rc;
+    }
+    return provider_fail(err, SI_EUNAVAIL, "provider_unavailable", 0, true, "%s", http_error(c->http));
+}
+
+static int fail_read(llm_call_t *c, int rc, llm_error_t *err)
+{
+    if (rc == SI_ETIMEDOUT) {
+        return fail_timeout(c, err, "the provider has fallen silent");
+    }
+    if (rc == SI_ECANCELED) {
+        return rc;
+    }
+    if (rc == SI_ENOMEM) {
+        return provider_fail(err, rc, "provider_protocol", 0, false, "the provider's answer is too long");
+    }
+    return provider_fail(err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider's answer was cut: %s", http_error(c->http));
+}
+
+/* The head */
+
+static bool is_type(const char *header, const char *type)
+{
+    size_t n = strlen(type);
+
+    return strncasecmp(header, type, n) == 0 && (header[n] == '\0' || header[n] == ';' || header[n] == ' ');
+}
+
+static int co_bad_status(llm_call_t *c, arena_t *a, int status, llm_error_t *err)
+{
+    const conf_provider_t *p = c->q->model->provider;
+    str_t body = STR_NULL;
+    int   rc = co_http_body(c->http, a, ERROR_MAX, &body, within(p->idle_ms, c->q->deadline));
+
+    if (rc == SI_ECANCELED) {
+        return rc;
+    }
+    /* The status counts, whatever became of the message. */
+    body = rc == 0 ? body : STR_NULL;
+    return c->format->status != NULL ? c->format->status(err, a, p->api_key, status, body) : reply_status(err, a, p->api_key, status, body);
+}
+
+static int co_head(llm_call_t *c, arena_t *a, llm_error_t *err)
+{
+    int         status = co_http_head(c->http, within(c->q->model->provider->first_byte_ms, c->q->deadline));
+    const char *type;
+
+    if (status < 0) {
+        return fail_head(c, status, err);
+    }
+    if (status < 200 || status > 299) {
+        return co_bad_status(c, a, status, err);
+    }
+    type = http_header(c->http, "content-type");
+    c->stream = type == NULL || is_type(type, "text/event-stream");
+    if (!c->stream && !is_type(type, "application/json")) {
+        return provider_fail(err, SI_EPROTO, "provider_protocol", status, false, "the provider answered neither events nor JSON");
+    }
+    return 0;
+}
+
+static void note_failure(const llm_request_t *q, int rc, const llm_error_t *err)
+{
+    char status[12];
+
+    if (rc != SI_ECANCELED) {
+        snprintf(status, sizeof status, "%d", err->status);
+        log_line(LOG_WARN, "model call failed", "provider", q->model->provider->name, "model", q->model->name,
+                 "code", err->code, "status", err->status != 0 ? status : NULL, NULL);
+    }
+}
+
+void remote_close(llm_call_t *c)
+{
+    if (c->http != NULL) {
+        http_close(c->http);
+        c->http = NULL;
+        sse_free(&c->sse);
+        reply_free(&c->read);
+    }
+}
+
+int co_remote_open(const provider_t *p, arena_t *a, const llm_request_t *q, llm_call_t **out, llm_error_t *err)
+{
+    llm_call_t *c = arena_calloc(a, sizeof *c);
+    int         rc;
+
+    c->q = q;
+    c->format = p->format;
+    *out = NULL;
+    rc = co_start(c, a, err);
+    if (rc == 0) {
+        sse_init(&c->sse, EVENT_MAX);
+        reply_init(&c->read, a, q->model->provider->api_key, q->answer_max);
+        rc = co_head(c, a, err);
+    }
+    if (rc != 0) {
+        note_failure(q, rc, err);
+        remote_close(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+/* The body */
+
+static void end(llm_call_t *c, int rc)
+{
+    c->over = true;
+    c->rc = rc;
+    reply_estimate(&c->read, c->q);
+    if (rc == 0 && !c->read.finished) {
+        snprintf(c->read.result.finish, sizeof c->read.result.finish, "stop");
+    }
+    if (rc != 0) {
+        note_failure(c->q, rc, &c->read.err);
+    }
+}
+
+static int take_event(const sse_event_t *e, void *arg)
+{
+    llm_call_t *c = arg;
+
+    return c->format->event(&c->read, e->event, e->data);
+}
+
+static void feed(llm_call_t *c, str_t bytes)
+{
+    int rc = sse_feed(&c->sse, bytes.p, bytes.n, take_event, c);
+
+    if (rc == SI_ENOMEM && c->read.err.code[0] == '\0') {
+        rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "an event of the provider is longer than %u bytes", EVENT_MAX);
+    }
+    if (rc != 0) {
+        end(c, rc);
+    }
+}
+
+/* The stream is over, in whatever way: rc as of co_http_read(). */
+static void stream_ended(llm_call_t *c, int rc)
+{
+    llm_error_t *err = &c->read.err;
+
+    if (rc == SI_ECANCELED) {
+        end(c, rc);
+        return;
+    }
+    if (rc == 0) {                      /* some servers forget the empty line after the last event */
+        c->read.lenient = true;
+        feed(c, STR("\n\n"));
+    }
+    if (c->over) {
+        return;
+    }
+    if (c->read.finished || c->read.done) {
+        end(c, 0);
+    } else if (rc == 0) {
+        end(c, provider_fail(err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider's stream ended before its finish"));
+    } else {
+        end(c, fail_read(c, rc, err));
+    }
+}
+
+static void co_read_events(llm_call_t *c)
+{
+    uint64_t idle = c->q->model->provider->idle_ms;
+    str_t    bytes;
+    int      rc;
+
+    if (c->read.finished) {
+        idle = idle == 0 ? TAIL_MS : SI_MIN(idle, (uint64_t) TAIL_MS);
+    }
+    rc = co_http_read(c->http, &bytes, within(idle, c->q->deadline));
+    if (rc == 1) {
+        feed(c, bytes);
+    } else {
+        stream_ended(c, rc);
+    }
+}
+
+static void co_read_done(llm_call_t *c)
+{
+    uint64_t until = SI_MIN(clock_ms() + CLOSE_MS, c->q->deadline);
+    str_t    bytes;
+    int      rc;
+
+    do {
+        rc = co_http_read(c->http, &bytes, until);
+    } while (rc == 1);
+    end(c, rc == SI_ECANCELED ? rc : 0);
+}
+
+static void co_read_whole(llm_call_t *c, arena_t *a)
+{
+    str_t body;
+    int   rc = co_http_body(c->http, a, BODY_MAX, &body, within(c->q->model->provider->idle_ms, c->q->deadline));
+
+    end(c, rc == 0 ? c->format->whole(&c->read, body) : fail_read(c, rc, &c->read.err));
+}
+
+int co_remote_next(llm_call_t *c, chat_event_t *ev, llm_error_t *err)
+{
+    while (!reply_next(&c->read, ev)) {
+        if (c->over) {
+            if (c->rc != 0 && c->rc != SI_ECANCELED) {
+                *err = c->read.err;
+            }
+            return c->rc;
+        }
+        if (!c->stream) {
+            co_read_whole(c, c->read.arena);
+        } else if (c->read.done) {
+            co_read_done(c);
+        } else {
+            co_read_events(c);
+        }
+    }
+    return 1;
+}
+
+const llm_result_t *remote_result(const llm_call_t *c)
+{
+    return &c->read.result;
+}

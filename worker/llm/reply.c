@@ -1,0 +1,293 @@
+#include "llm/reply.h"
+
+#include <stdio.h>
+
+#include "base/util.h"
+
+#define MESSAGE_MAX  200            /* bytes of a provider's message that are shown */
+#define IMAGE_TOKENS 1000u          /* about what a picture of 1,000 x 750 pixels costs */
+#define PIECES_MAX   (4u << 20)     /* bytes of pieces that wait */
+
+typedef struct {
+    chat_kind_t kind;
+    uint32_t    index;
+    size_t      n;
+    const char *id, *name;
+} piece_t;
+
+void reply_init(reply_t *r, arena_t *arena, const char *secret, size_t max)
+{
+    memset(r, 0, sizeof *r);
+    r->arena = arena;
+    r->secret = secret;
+    r->max = max;
+    r->result.input_tokens = r->result.output_tokens = -1;
+    buf_init(&r->text, CHAT_KINDS * max);
+    buf_init(&r->pieces, PIECES_MAX);
+}
+
+void reply_free(reply_t *r)
+{
+    buf_free(&r->text);
+    buf_free(&r->pieces);
+}
+
+/* Errors */
+
+static bool key_char(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '*';
+}
+
+/* Length of what looks like an API key at p ("sk-" and more), else 0. */
+static size_t key_len(const char *p, size_t n)
+{
+    size_t len = 3;
+
+    if (n < 8 || memcmp(p, "sk-", 3) != 0) {
+        return 0;
+    }
+    while (len < n && key_char(p[len])) {
+        len++;
+    }
+    return len >= 8 ? len : 0;
+}
+
+/* A provider's message for people: cut, on one line, without keys. */
+static const char *clean(arena_t *a, const char *secret, str_t text)
+{
+    char  *out = arena_alloc(a, MESSAGE_MAX + 16);
+    size_t n = 0, i = 0, key;
+
+    if (secret != NULL && secret[0] != '\0' && text.n > 0 && memmem(text.p, text.n, secret, strlen(secret)) != NULL) {
+        return "";
+    }
+    while (i < text.n && n < MESSAGE_MAX) {
+        key = key_len(text.p + i, text.n - i);
+        if (key > 0) {
+            memcpy(out + n, "[key]", 5);
+            n += 5;
+            i += key;
+        } else {
+            out[n++] = (unsigned char) text.p[i] < 0x20 || text.p[i] == 0x7f ? ' ' : text.p[i];
+            i++;
+        }
+    }
+    n = utf8_cut(out, n);
+    out[n] = '\0';
+    return utf8_valid((str_t) { out, n }) ? out : "";
+}
+
+/* {"error":{"message":…}}, {"error":"…"}, {"message":…}, {"detail":…}, and the first of a list of those. */
+str_t reply_message_of(const json_t *v)
+{
+    const json_t *e = json_is_array(v) ? json_array_get(v, 0) : v;
+    const json_t *inner = json_object_get(e, "error");
+    str_t         s;
+
+    if (json_is_string(inner)) {
+        return json_str(e, "error", STR_NULL);
+    }
+    if (json_is_object(inner)) {
+        e = inner;
+    }
+    s = json_str(e, "message", STR_NULL);
+    return s.p != NULL ? s : json_str(e, "detail", STR_NULL);
+}
+
+static int fail_status(llm_error_t *err, int status, const char *message)
+{
+    const char *colon = message[0] != '\0' ? ": " : "";
+
+    if (status == 401 || status == 403) {           /* the message may show a part of the key */
+        return provider_fail(err, SI_EDENIED, "provider_auth", status, false, "HTTP %d: the provider refuses the API key", status);
+    }
+    if (status == 429) {
+        return provider_fail(err, SI_EAGAIN, "provider_rate_limited", status, true, "HTTP 429%s%s", colon, message);
+    }
+    if (status == 408 || status >= 500) {
+        return provider_fail(err, SI_EUNAVAIL, "provider_unavailable", status, true, "HTTP %d%s%s", status, colon, message);
+    }
+    if (status < 400) {
+        return provider_fail(err, SI_EPROTO, "provider_protocol", status, false, "HTTP %d: redirects are not followed", status);
+    }
+    return provider_fail(err, SI_EINVAL, "provider_rejected", status, false, "HTTP %d%s%s", status, colon, message);
+}
+
+int reply_status_message(llm_error_t *err, arena_t *arena, const char *secret, int status, str_t message)
+{
+    return fail_status(err, status, clean(arena, secret, message));
+}
+
+int reply_status(llm_error_t *err, arena_t *arena, const char *secret, int status, str_t body)
+{
+    const char *why;
+    json_t     *v = json_parse(arena, body, &why);
+    int         rc = reply_status_message(err, arena, secret, status, reply_message_of(v));
+
+    json_decref(v);
+    return rc;
+}
+
+int reply_error(reply_t *r, int status, str_t message)
+{
+    const char *shown = clean(r->arena, r->secret, message);
+
+    if (status != 0) {
+        return fail_status(&r->err, status, shown);
+    }
+    return provider_fail(&r->err, SI_EUNAVAIL, "provider_unavailable", 0, true, "the provider reports an error in its stream%s%s",
+                         shown[0] != '\0' ? ": " : "", shown);
+}
+
+int reply_malformed(reply_t *r, const char *why)
+{
+    return provider_fail(&r->err, SI_EPROTO, "provider_protocol", 0, true, "the provider's answer is malformed: %s", why);
+}
+
+static int too_large(reply_t *r)
+{
+    return provider_fail(&r->err, SI_ENOMEM, "answer_too_large", 0, false, "the answer is longer than %zu bytes", r->max);
+}
+
+/* Pieces */
+
+/* Whether the piece is more of the last one. */
+static bool goes_on(const piece_t *last, const piece_t *p)
+{
+    return last->kind == p->kind && last->index == p->index && p->kind != CHAT_CALL && p->kind != CHAT_REDACTED;
+}
+
+static int add_piece(reply_t *r, const piece_t *p)
+{
+    if (r->pieces.n > 0) {
+        char   *at = r->pieces.p + r->pieces.n - sizeof(piece_t);
+        piece_t last;
+
+        memcpy(&last, at, sizeof last);
+        if (goes_on(&last, p)) {
+            last.n += p->n;
+            memcpy(at, &last, sizeof last);
+            return 0;
+        }
+    }
+    return buf_append(&r->pieces, p, sizeof *p);
+}
+
+static int add(reply_t *r, const piece_t *p, const char *bytes)
+{
+    r->bytes[p->kind] += p->n;
+    if (r->bytes[p->kind] > r->max || (p->n > 0 && buf_append(&r->text, bytes, p->n) != 0) || add_piece(r, p) != 0) {
+        return too_large(r);
+    }
+    return 0;
+}
+
+int reply_text(reply_t *r, chat_kind_t kind, str_t s)
+{
+    return s.n == 0 && kind != CHAT_REDACTED ? 0 : add(r, &(piece_t) { .kind = kind, .n = s.n }, s.p);
+}
+
+int reply_call(reply_t *r, str_t id, str_t name, uint32_t *index)
+{
+    piece_t p = { .kind = CHAT_CALL, .index = r->calls };
+    char    made[UUID_LEN + 1];
+
+    if (r->calls == CHAT_CALLS) {
+        return provider_fail(&r->err, SI_ENOMEM, "answer_too_large", 0, false, "the answer has more than %d calls of tools", CHAT_CALLS);
+    }
+    if (id.n == 0) {
+        uuid_new(made);
+        id = STR_NULL;
+    }
+    p.id = id.n == 0 ? arena_printf(r->arena, "call_%s", made) : arena_dup(r->arena, id.p, id.n);
+    p.name = arena_dup(r->arena, name.n > 0 ? name.p : "", name.n);
+    r->bytes[CHAT_CALL] += id.n + name.n;
+    *index = r->calls++;
+    return r->bytes[CHAT_CALL] > r->max || buf_append(&r->pieces, &p, sizeof p) != 0 ? too_large(r) : 0;
+}
+
+int reply_args(reply_t *r, uint32_t index, str_t piece)
+{
+    return piece.n == 0 ? 0 : add(r, &(piece_t) { .kind = CHAT_ARGS, .index = index, .n = piece.n }, piece.p);
+}
+
+bool reply_next(reply_t *r, chat_event_t *ev)
+{
+    piece_t p;
+
+    buf_consume(&r->text, r->handed);
+    r->handed = 0;
+    if (r->pieces.n == 0) {
+        return false;
+    }
+    memcpy(&p, r->pieces.p, sizeof p);
+    buf_consume(&r->pieces, sizeof p);
+    r->handed = p.n;
+    *ev = (chat_event_t) { p.kind, { p.n > 0 ? r->text.p : "", p.n }, p.index, p.id, p.name };
+    return true;
+}
+
+/* Ends, names and numbers */
+
+void reply_finish(reply_t *r, const char *finish)
+{
+    r->finished = true;
+    snprintf(r->result.finish, sizeof r->result.finish, "%s", finish);
+}
+
+void reply_name(char *to, size_t cap, str_t s)
+{
+    if (to[0] == '\0' && s.n > 0 && s.n < cap) {
+        memcpy(to, s.p, s.n);
+        to[s.n] = '\0';
+    }
+}
+
+int64_t reply_count(const json_t *o, const char *name)
+{
+    const json_t *v = json_object_get(o, name);
+
+    return json_is_integer(v) && json_integer_value(v) >= 0 ? (int64_t) json_integer_value(v) : -1;
+}
+
+str_t reply_string(const json_t *v)
+{
+    return json_is_string(v) ? (str_t) { json_string_value(v), json_string_length(v) } : STR_NULL;
+}
+
+static size_t part_tokens(const chat_part_t *parts, size_t n)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        bool text = parts[i].kind != PART_IMAGE && parts[i].kind != PART_FILE;
+
+        sum += text ? token_estimate(parts[i].text) : IMAGE_TOKENS;
+        for (size_t k = 0; k < parts[i].nparts; k++) {     /* of a tool's result: texts and images */
+            sum += parts[i].parts[k].kind == PART_TEXT ? token_estimate(parts[i].parts[k].text) : IMAGE_TOKENS;
+        }
+    }
+    return sum;
+}
+
+void reply_estimate(reply_t *r, const llm_request_t *q)
+{
+    size_t in = 0, out = 0;
+
+    if (r->result.input_tokens >= 0 && r->result.output_tokens >= 0) {
+        return;
+    }
+    for (size_t i = 0; i < q->nmessages; i++) {
+        in += part_tokens(q->messages[i].parts, q->messages[i].nparts);
+    }
+    for (size_t i = 0; i < CHAT_KINDS; i++) {
+        out += i == CHAT_SIGNATURE || i == CHAT_REDACTED ? 0 : r->bytes[i];
+    }
+    if (r->result.input_tokens < 0) {
+        r->result.input_tokens = (int64_t) in;
+    }
+    /* The estimate depends on the length alone. */
+    r->result.output_tokens = (int64_t) token_estimate((str_t) { "", out });
+    r->result.estimated = true;
+}
