@@ -96,6 +96,13 @@ static ngx_command_t  ngx_si_commands[] = {
       0,
       NULL },
 
+    { ngx_string("si_cors"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_1MORE,
+      ngx_si_cors_conf,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("si_origin_secret"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1234,
       ngx_si_origin_conf,
@@ -311,14 +318,16 @@ ngx_si_init(ngx_conf_t *cf)
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);
 
     if (smcf->pools.nelts == 0) {
-        return ngx_si_origin_init(cf);
+        return ngx_si_cors_init(cf) == NGX_OK ? ngx_si_origin_init(cf)
+                                              : NGX_ERROR;
     }
 
     smcf->request_id = ngx_http_get_variable_index(cf, &name);
     smcf->client_addr = ngx_http_get_variable_index(cf, &addr);
 
     if (smcf->request_id == NGX_ERROR || smcf->client_addr == NGX_ERROR
-        || ngx_si_zone_add(cf, smcf) != NGX_OK)
+        || ngx_si_zone_add(cf, smcf) != NGX_OK
+        || ngx_si_cors_init(cf) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -373,6 +382,7 @@ ngx_si_create_loc_conf(ngx_conf_t *cf)
     /* set by ngx_pcalloc(): name, pool, key, auth and jwt */
 
     slcf->origin = NGX_CONF_UNSET_PTR;
+    slcf->cors = NGX_CONF_UNSET_PTR;
     slcf->heartbeat = NGX_CONF_UNSET_MSEC;
     slcf->stall = NGX_CONF_UNSET_MSEC;
     slcf->drain = NGX_CONF_UNSET_MSEC;
@@ -391,6 +401,7 @@ ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_si_main_conf_t  *smcf;
 
     ngx_conf_merge_ptr_value(conf->origin, prev->origin, NULL);
+    ngx_conf_merge_ptr_value(conf->cors, prev->cors, NULL);
     ngx_conf_merge_msec_value(conf->heartbeat, prev->heartbeat, 15000);
     ngx_conf_merge_msec_value(conf->stall, prev->stall, 60000);
     ngx_conf_merge_msec_value(conf->drain, prev->drain, 30000);

@@ -91,6 +91,7 @@ typedef struct {
     ngx_si_pool_t            *pool;
     ngx_http_complex_value_t *key;
     ngx_si_origin_t          *origin;
+    ngx_array_t              *cors;     /* of ngx_str_t, or NULL */
     ngx_msec_t                heartbeat;
     ngx_msec_t                stall;
     ngx_msec_t                drain;
@@ -375,9 +376,20 @@ char *ngx_si_conf_content(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_si_pool_t *ngx_si_conf_find_pool(ngx_si_main_conf_t *smcf,
     ngx_str_t *name);
 
+/* ngx_si_cors.c */
+char *ngx_si_cors_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+ngx_int_t ngx_si_cors_init(ngx_conf_t *cf);
+
 /* ngx_si_origin.c */
 char *ngx_si_origin_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_si_origin_init(ngx_conf_t *cf);
+/*
+ * Of the request's fields with that name (in lower case): their number for n
+ * of 0, with one of them in *last; else the n last members of their list,
+ * *last being the last, last[1] that before it, and their number.
+ */
+ngx_uint_t ngx_si_origin_values(ngx_http_request_t *r, const char *name,
+    size_t len, ngx_str_t *last, ngx_uint_t n);
 ngx_int_t ngx_si_origin_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 /* a field of the request that nobody else must see */

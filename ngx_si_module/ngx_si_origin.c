@@ -29,8 +29,6 @@ static ngx_int_t ngx_si_origin_handler(ngx_http_request_t *r);
 static ngx_uint_t ngx_si_origin_proven(ngx_http_request_t *r,
     ngx_si_origin_t *origin);
 static ngx_uint_t ngx_si_origin_same(ngx_str_t *secret, ngx_str_t *value);
-static ngx_uint_t ngx_si_origin_values(ngx_http_request_t *r,
-    const char *name, size_t len, ngx_str_t *last, ngx_uint_t n);
 static ngx_int_t ngx_si_origin_addr(ngx_http_request_t *r, ngx_str_t *addr);
 static ngx_int_t ngx_si_origin_parse(ngx_http_request_t *r, ngx_str_t *text,
     ngx_uint_t port, ngx_str_t *addr);
@@ -125,13 +123,7 @@ ngx_si_origin_same(ngx_str_t *secret, ngx_str_t *value)
 }
 
 
-/*
- * Of the header fields with that name: their number for n of 0, with one of
- * them in *last; else the n last members of their list, *last being the last,
- * last[1] that before it, and their number.
- */
-
-static ngx_uint_t
+ngx_uint_t
 ngx_si_origin_values(ngx_http_request_t *r, const char *name, size_t len,
     ngx_str_t *last, ngx_uint_t n)
 {
