@@ -32,6 +32,8 @@ void hex_encode(char *out, const void *p, size_t n);
 void sha256(uint8_t out[SHA256_LEN], const void *p, size_t n);
 /* SHA-1, where a protocol wants it (RFC 6455); it keeps no secrets. */
 void sha1(uint8_t out[SHA1_LEN], const void *p, size_t n);
+/* CRC-32 as gzip has it (RFC 1952, section 8). */
+uint32_t crc32_of(const void *p, size_t n);
 /* Random bytes of the system. */
 void random_bytes(void *p, size_t n);
 
