@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <sys/random.h>
 
 #include "base/util.h"
@@ -20,6 +21,13 @@ void sha256(uint8_t out[SHA256_LEN], const void *p, size_t n)
 {
     if (EVP_Digest(n ? p : "", n, out, NULL, EVP_sha256(), NULL) != 1) {
         si_die("SHA-256 failed");
+    }
+}
+
+void hmac_sha256(uint8_t out[SHA256_LEN], str_t key, str_t text)
+{
+    if (key.n > INT32_MAX || HMAC(EVP_sha256(), key.n ? key.p : "", (int) key.n, (const uint8_t *) (text.n ? text.p : ""), text.n, out, NULL) == NULL) {
+        si_die("HMAC-SHA-256 failed");
     }
 }
 

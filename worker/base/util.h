@@ -30,6 +30,8 @@ bool uuid_lower(str_t s, char out[UUID_LEN + 1]);
 void hex_encode(char *out, const void *p, size_t n);
 /* SHA-256 (FIPS 180-4) by OpenSSL. */
 void sha256(uint8_t out[SHA256_LEN], const void *p, size_t n);
+/* HMAC with SHA-256 (RFC 2104). */
+void hmac_sha256(uint8_t out[SHA256_LEN], str_t key, str_t text);
 /* SHA-1, where a protocol wants it (RFC 6455); it keeps no secrets. */
 void sha1(uint8_t out[SHA1_LEN], const void *p, size_t n);
 /* CRC-32 as gzip has it (RFC 1952, section 8). */
