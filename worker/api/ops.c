@@ -104,6 +104,7 @@ void co_metrics(request_t *r)
         { "si_worker_calls", "Requests in the worker, WebSockets too.", links_calls() },
         { "si_worker_sockets", "WebSockets.", sockets_count() },
         { "si_worker_conversations", "Conversations in memory.", convs_count() },
+        { "si_worker_feeds", "Users whose whole stream is read here.", feeds_count() },
         { "si_worker_turns_running", "Turns that run.", turns_running() },
         { "si_worker_turns_unfinished", "Turns that run or wait for their conversation's running one.", turns_unfinished() },
         { "si_worker_coroutines", "Coroutines: calls, turns and the worker's own.", co_count() },
