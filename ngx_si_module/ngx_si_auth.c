@@ -73,6 +73,27 @@ ngx_si_auth_handler(ngx_http_request_t *r)
 }
 
 
+ngx_int_t
+ngx_si_auth_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    ngx_str_t  value;
+
+    if (!ngx_si_auth_credential(r, &value)) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    v->data = value.data;
+    v->len = value.len;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
 /* RFC 6750 2.1; the scheme's letters may be of either case */
 
 static ngx_uint_t
@@ -83,7 +104,7 @@ ngx_si_auth_credential(ngx_http_request_t *r, ngx_str_t *value)
 
     h = r->headers_in.authorization;
 
-    if (h == NULL) {
+    if (h == NULL || h->value.len == 0) {
         return ngx_si_auth_subprotocol(r, value);
     }
 
@@ -109,7 +130,8 @@ ngx_si_auth_credential(ngx_http_request_t *r, ngx_str_t *value)
 
 /*
  * A browser's WebSocket can send no Authorization header, but names of
- * subprotocols: "si, si.bearer.<token>".
+ * subprotocols: "si, si.bearer.<token>".  The worker looks there of any
+ * request, so a limit must as well.
  */
 
 static ngx_uint_t
@@ -117,10 +139,6 @@ ngx_si_auth_subprotocol(ngx_http_request_t *r, ngx_str_t *value)
 {
     u_char           *p, *end;
     ngx_table_elt_t  *h;
-
-    if (r->headers_in.upgrade == NULL) {
-        return 0;
-    }
 
     h = NULL;
 

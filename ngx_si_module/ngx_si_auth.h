@@ -50,6 +50,9 @@ typedef struct ngx_si_auth_s  ngx_si_auth_t;    /* of a process */
 
 /* ngx_si_auth.c */
 ngx_int_t ngx_si_auth_handler(ngx_http_request_t *r);
+/* $si_credential: the key or token that the request comes with, not a copy */
+ngx_int_t ngx_si_auth_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 
 /* ngx_si_auth_cache.c */
 /* room to verify, and the tokens that were */

@@ -132,7 +132,8 @@ ngx_si_head_keep(ngx_http_request_t *r, const u_char *head, size_t len)
         && ngx_pfree(r->pool, list->part.elts) == NGX_OK)
     {
         /* Content-Type is none of them, Cache-Control mostly is */
-        n = sizeof(ngx_si_head_defaults) / sizeof(ngx_si_head_defaults[0]) - 2;
+        n = sizeof(ngx_si_head_defaults) / sizeof(ngx_si_head_defaults[0]) - 2
+            + ngx_si_limit_fields(r);
 
         while (si_field_next(&pos, end, &f) > 0) {
             n += f.tag == SI_T_HEADER;

@@ -103,6 +103,20 @@ static ngx_command_t  ngx_si_commands[] = {
       0,
       NULL },
 
+    { ngx_string("si_limit_zone"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
+      ngx_si_limit_conf_zone,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      NGX_SI_LIMIT_RATE,
+      NULL },
+
+    { ngx_string("si_limit"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_si_limit_conf_use,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      NGX_SI_LIMIT_RATE,
+      NULL },
+
     { ngx_string("si_origin_secret"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1234,
       ngx_si_origin_conf,
@@ -183,6 +197,12 @@ static ngx_http_variable_t  ngx_si_vars[] = {
 
     { ngx_string("si_conversation"), NULL, ngx_si_variable_conversation,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_limit_status"), NULL, ngx_si_limit_variable,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_credential"), NULL, ngx_si_auth_variable,
+      0, 0, 0 },
 
       ngx_http_null_variable
 };
@@ -317,6 +337,10 @@ ngx_si_init(ngx_conf_t *cf)
 
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);
 
+    if (smcf->limit_zones.nelts && ngx_si_limit_init(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (smcf->pools.nelts == 0) {
         return ngx_si_cors_init(cf) == NGX_OK ? ngx_si_origin_init(cf)
                                               : NGX_ERROR;
@@ -358,7 +382,10 @@ ngx_si_create_main_conf(ngx_conf_t *cf)
     }
 
     if (ngx_array_init(&smcf->pools, cf->pool, 2, sizeof(ngx_si_pool_t *))
-        != NGX_OK)
+        != NGX_OK
+        || ngx_array_init(&smcf->limit_zones, cf->pool, 2,
+                          sizeof(ngx_si_limit_zone_t *))
+           != NGX_OK)
     {
         return NULL;
     }
@@ -379,7 +406,7 @@ ngx_si_create_loc_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    /* set by ngx_pcalloc(): name, pool, key, auth and jwt */
+    /* set by ngx_pcalloc(): name, pool, key, auth, jwt and limits */
 
     slcf->origin = NGX_CONF_UNSET_PTR;
     slcf->cors = NGX_CONF_UNSET_PTR;
@@ -422,6 +449,13 @@ ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     smcf->beat = ngx_min(smcf->beat, ngx_min(conf->heartbeat, conf->stall));
     smcf->drain = ngx_max(smcf->drain, conf->drain);
+
+    if (ngx_si_limit_merge(cf, &smcf->limit_zones, &prev->limits,
+                           &conf->limits)
+        != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
 
     if (conf->name.len == 0) {
 

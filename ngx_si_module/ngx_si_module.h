@@ -21,6 +21,7 @@
 #include "../worker/link/frame.h"
 #include "ngx_si_auth.h"
 #include "ngx_si_zone.h"
+#include "ngx_si_limit.h"
 
 
 #define NGX_SI_WORKERS_MAX   128         /* slots of one pool */
@@ -74,6 +75,7 @@ typedef struct {
 
 typedef struct {
     ngx_array_t               pools;    /* of ngx_si_pool_t * */
+    ngx_array_t               limit_zones;  /* of ngx_si_limit_zone_t * */
     ngx_shm_zone_t           *zone;
     ngx_int_t                 request_id;   /* variable index */
     ngx_int_t                 client_addr;  /* likewise */
@@ -98,6 +100,7 @@ typedef struct {
     size_t                    buffer;
     ngx_uint_t                auth;     /* bits NGX_SI_AUTH_... */
     ngx_si_auth_conf_t       *jwt;
+    ngx_si_limits_t           limits;
 } ngx_si_loc_conf_t;
 
 

@@ -17,6 +17,8 @@ static u_char *ngx_si_status_counters(u_char *p, u_char *end,
     ngx_si_proc_t *proc);
 static u_char *ngx_si_status_auth(u_char *p, u_char *end,
     ngx_atomic_uint_t *sum);
+static u_char *ngx_si_status_limits(u_char *p, u_char *end,
+    ngx_si_proc_t *proc);
 static u_char *ngx_si_status_link(u_char *p, u_char *end,
     ngx_si_link_t *link);
 
@@ -120,7 +122,7 @@ ngx_si_status_edge(ngx_si_status_t *st)
     ngx_si_pool_t  **pools;
 
     pools = st->proc->conf->pools.elts;
-    size = 2048;
+    size = 2048 + st->proc->conf->limit_zones.nelts * 256;
 
     for (i = 0; i < st->proc->conf->pools.nelts; i++) {
         size += pools[i]->nlinks * (6 * SI_KEY_MAX + 128);
@@ -133,6 +135,7 @@ ngx_si_status_edge(ngx_si_status_t *st)
 
     end = cl->buf->end;
     p = ngx_si_status_counters(cl->buf->last, end, st->proc);
+    p = ngx_si_status_limits(p, end, st->proc);
     links = 0;
 
     for (i = 0; i < st->proc->conf->pools.nelts; i++) {
@@ -175,9 +178,7 @@ ngx_si_status_counters(u_char *p, u_char *end, ngx_si_proc_t *proc)
                      sum[NGX_SI_SLOW], sum[NGX_SI_STALL],
                      sum[NGX_SI_DRAIN], sum[NGX_SI_LOST]);
 
-    p = ngx_si_status_auth(p, end, sum);
-
-    return ngx_slprintf(p, end, "\"links\":[");
+    return ngx_si_status_auth(p, end, sum);
 }
 
 
@@ -200,6 +201,32 @@ ngx_si_status_auth(u_char *p, u_char *end, ngx_atomic_uint_t *sum)
     }
 
     return ngx_slprintf(p, end, "}},");
+}
+
+
+/* names of zones need no escape, see ngx_si_limit_conf.c */
+
+static u_char *
+ngx_si_status_limits(u_char *p, u_char *end, ngx_si_proc_t *proc)
+{
+    ngx_uint_t             i;
+    ngx_array_t           *zones = &proc->conf->limit_zones;
+    ngx_si_limit_stat_t    st;
+    ngx_si_limit_zone_t  **zone = zones->elts;
+
+    p = ngx_slprintf(p, end, "\"limits\":{");
+
+    for (i = 0; i < zones->nelts; i++) {
+        ngx_si_limit_stat(zone[i], &st);
+
+        p = ngx_slprintf(p, end,
+                         "%s\"%V\":{\"passed\":%ui,\"limited\":%ui,"
+                         "\"dry_run\":%ui,\"no_room\":%ui,\"keys\":%ui}",
+                         i ? "," : "", &zone[i]->shm->shm.name, st.passed,
+                         st.limited, st.dry_run, st.no_room, st.keys);
+    }
+
+    return ngx_slprintf(p, end, "},\"links\":[");
 }
 
 

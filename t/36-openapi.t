@@ -74,6 +74,7 @@ subtest 'codes' => sub {
     }
     for (sources('ngx_si_module/*.c')) {
         $in{$1} = 1 while /\bngx_si_auth_answer\(r, "(\w+)"/g;
+        $in{$1} = 1 while /\bngx_si_limit_refuse\([^"]*"(\w+)"/g;
         $in{$1} = 1 while /\bngx_si_(?:ctx_problem|problem_send)\([^"]*"[^"]*",\s*"(\w+)"/g;
     }
     for (sources('conf/si-locations.conf')) { $in{$1} = 1 while /"code":"(\w+)"/g }

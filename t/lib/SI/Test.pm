@@ -109,7 +109,7 @@ sub run_unit {
 
 # Options: workers, nginx_workers (1 each if not given), config (YAML text over conf/si.yaml), nginx ("directive value;…"
 # replaced in conf/nginx.conf), model (a SI::Model, becomes the default model), env (hash), http2 (true: a second port),
-# worker_preload, edge_preload (shared objects), allow (regular expressions of log lines that are expected).
+# limits (true: those of conf/nginx.conf), worker_preload, edge_preload (shared objects), allow (regular expressions of log lines that are expected).
 sub start {
     my ($class, %o) = @_;
     my $dir = File::Temp::tempdir('si-t-XXXXXX', DIR => '/tmp');
@@ -154,7 +154,7 @@ sub up_command {
         close $fh;
     }
     return ({ env => \%env }, "$root/scripts/up", '--state', $self->{base} || $self->{dir}, $self->{node} ? ('--node', $self->{node}) : (), '--port', $self->{port},
-        '--workers', $self->{workers} || 1, '--nginx-workers', $self->{nginx_workers} || 1, '--detach');
+        '--workers', $self->{workers} || 1, '--nginx-workers', $self->{nginx_workers} || 1, $self->{limits} ? () : '--no-limits', '--detach');
 }
 
 # Starts it (again, with the same database).

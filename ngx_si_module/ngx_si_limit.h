@@ -1,0 +1,141 @@
+
+/*
+ * Limits of one machine: how often, and how many at once, for each value of
+ * a key.  Shared memory holds what all nginx processes must agree on.
+ */
+
+
+#ifndef _NGX_SI_LIMIT_H_INCLUDED_
+#define _NGX_SI_LIMIT_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+#include <ngx_md5.h>
+
+
+#define NGX_SI_LIMITS_MAX      8            /* of one kind in a location */
+#define NGX_SI_LIMIT_NAME_MAX  24
+#define NGX_SI_LIMIT_RATE_MAX  1000000      /* in a second or a minute */
+#define NGX_SI_LIMIT_BURST_MAX 1000000
+#define NGX_SI_LIMIT_SECOND    1000000000LL /* time is in ns, see _zone.c */
+
+
+typedef enum {
+    NGX_SI_LIMIT_RATE = 0,
+    NGX_SI_LIMIT_KINDS
+} ngx_si_limit_kind_e;
+
+
+typedef struct {
+    ngx_uint_t                passed;
+    ngx_uint_t                limited;  /* refused */
+    ngx_uint_t                dry_run;  /* would have been */
+    ngx_uint_t                no_room;  /* keys forgotten before their time */
+    ngx_uint_t                keys;     /* held now */
+} ngx_si_limit_stat_t;
+
+
+/* one key of a rate zone: 64 bytes, a chunk of the slab */
+
+typedef struct {
+    ngx_rbtree_node_t         node;     /* key is the digest of the key */
+    ngx_queue_t               queue;    /* the head was charged last */
+    int64_t                   tat;      /* ns, theoretical arrival time */
+} ngx_si_limit_node_t;
+
+
+typedef struct {
+    ngx_uint_t                layout;   /* first for ever */
+    ngx_uint_t                kind;
+    ngx_rbtree_t              tree;
+    ngx_rbtree_node_t         sentinel;
+    ngx_queue_t               queue;
+    ngx_si_limit_stat_t       stat;     /* written under the mutex */
+} ngx_si_limit_shared_t;
+
+
+/* a zone as one configuration has it */
+
+typedef struct {
+    ngx_shm_zone_t           *shm;
+    ngx_si_limit_shared_t    *sh;
+    ngx_slab_pool_t          *shpool;
+    ngx_si_limit_kind_e       kind;
+    ngx_str_t                 text;     /* of the key */
+    ngx_http_complex_value_t  key;
+    ngx_int_t                 variable; /* index: the key is this alone */
+    int64_t                   interval; /* ns between two requests */
+    int64_t                   bucket;   /* ns, burst * interval */
+} ngx_si_limit_zone_t;
+
+
+/* si_limit of a location */
+
+typedef struct {
+    ngx_str_t                 name;
+    ngx_si_limit_zone_t      *zone;
+    ngx_uint_t                dry_run;
+} ngx_si_limit_t;
+
+
+typedef struct {
+    ngx_array_t              *of[NGX_SI_LIMIT_KINDS];   /* NULL: inherited */
+    ngx_str_t                 policy;   /* RateLimit-Policy */
+} ngx_si_limits_t;
+
+
+/* what one limit says of one request */
+
+typedef struct {
+    ngx_si_limit_t           *limit;
+    ngx_rbtree_key_t          key;
+    ngx_si_limit_node_t      *node;     /* while the zone is locked */
+    int64_t                   used;     /* ns of the bucket, before it */
+    int64_t                   wait;     /* ns until it passes, 0: now */
+} ngx_si_limit_look_t;
+
+
+typedef enum {
+    NGX_SI_LIMIT_PASSED = 1,
+    NGX_SI_LIMIT_LIMITED,
+    NGX_SI_LIMIT_DRY_RUN
+} ngx_si_limit_status_e;
+
+
+/* of a request; found by its cleanup, so it survives internal redirects */
+
+typedef struct {
+    ngx_str_t                *policy;
+    ngx_str_t                *name;     /* the tightest, NULL: none counts */
+    uint32_t                  left;     /* requests that could follow now */
+    uint32_t                  reset;    /* s until there is one more */
+    ngx_si_limit_status_e     status;
+    u_char                    text[NGX_SI_LIMIT_NAME_MAX + 28]; /* RateLimit */
+} ngx_si_limit_ctx_t;
+
+
+/* ngx_si_limit_conf.c */
+char *ngx_si_limit_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_si_limit_conf_use(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+/* resolves the names of zones; NGX_CONF_ERROR has been logged */
+char *ngx_si_limit_merge(ngx_conf_t *cf, ngx_array_t *zones,
+    ngx_si_limits_t *prev, ngx_si_limits_t *conf);
+
+/* ngx_si_limit_zone.c */
+ngx_int_t ngx_si_limit_zone_init(ngx_shm_zone_t *shm, void *data);
+/* looks at n limits and charges all if none of them refuses; returns that */
+ngx_uint_t ngx_si_limit_charge(ngx_si_limit_look_t *look, ngx_uint_t n);
+void ngx_si_limit_stat(ngx_si_limit_zone_t *zone, ngx_si_limit_stat_t *stat);
+
+/* ngx_si_limit.c */
+ngx_int_t ngx_si_limit_init(ngx_conf_t *cf);
+/* fields that a header will get; 0 or 2 */
+ngx_uint_t ngx_si_limit_fields(ngx_http_request_t *r);
+ngx_si_limit_ctx_t *ngx_si_limit_find(ngx_http_request_t *r);
+ngx_int_t ngx_si_limit_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+
+
+#endif /* _NGX_SI_LIMIT_H_INCLUDED_ */
