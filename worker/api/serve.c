@@ -9,6 +9,7 @@
 #include "base/logger.h"
 #include "base/proc.h"
 #include "base/util.h"
+#include "io/aws_creds.h"
 #include "io/http.h"
 #include "io/pg.h"
 #include "io/redis.h"
@@ -102,6 +103,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     co_init();
     signals_init(on_drain, leave, reopen);
     http_init();
+    aws_init();
     /* Readers that all come back at once must wait, for a 503 ends a browser's EventSource: no call is refused here. */
     pg_init(conf->database_url, conf->database_pool, conf->calls_max + conf->turns_max);
     if (redis_init(conf->redis_url)) {
