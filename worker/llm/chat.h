@@ -101,10 +101,11 @@ typedef enum {
     CHAT_REDACTED,                  /* reasoning that only its provider can read: a whole block */
     CHAT_REFUSAL,                   /* the model says why it does not answer */
     CHAT_CALL,                      /* a call of a tool begins: index, id, name */
-    CHAT_ARGS                       /* a piece of the arguments of call `index`: together they are a JSON object */
+    CHAT_ARGS,                      /* a piece of the arguments of call `index`: together they are a JSON object */
+    CHAT_RESTART                    /* from the gateway only: what came so far is void, another model begins anew */
 } chat_kind_t;
 
-#define CHAT_KINDS  7
+#define CHAT_KINDS  7               /* that a provider gives: all but CHAT_RESTART */
 #define CHAT_CALLS  128             /* calls of tools in one answer, at most */
 
 typedef struct {

@@ -9,7 +9,7 @@
 #include "base/proc.h"
 #include "base/util.h"
 #include "conf/conf.h"
-#include "llm/provider.h"
+#include "llm/gateway.h"
 #include "run/loop.h"
 #include "turn/bus.h"
 #include "turn/conv.h"
@@ -52,7 +52,7 @@ static void co_turn_run(void *arg)
     r.deadline = clock_ms() + proc.conf->turn_deadline;
     co_deadline(r.deadline);
 
-    rc = choose(&r);                    /* agent -> model -> provider */
+    rc = choose(&r);                    /* the agent, and the model to begin with */
     rc = rc ? rc : co_begin(&r);        /* state running, under our fence */
     rc = rc ? rc : co_recall(&r);       /* what the model gets to read */
     rc = rc ? rc : co_answer(&r);       /* the model speaks, every delta goes to the readers */
@@ -130,8 +130,7 @@ static int choose(run_t *r)
     if (!r->agent) {
         return fail(r, "unknown_agent", "the agent of this turn is not configured any more", false);
     }
-    name = row->model[0] ? row->model : r->agent->model ? r->agent->model : conf->default_model;
-    r->model = conf_model(conf, str_of(name));
+    r->model = gateway_first(&(gateway_spec_t) { .tenant = r->t->conv->tenant, .agent = r->agent->name, .model = row->model });
     if (!r->model) {
         return fail(r, "unknown_model", "the model of this turn is not configured any more", false);
     }
@@ -223,32 +222,47 @@ static int took(turn_t *t, const chat_event_t *ev)
     return emit_text(t, "delta", text);
 }
 
+/* The model broke off after it had spoken, and another one begins anew: the readers discard what they have. */
+static int restarted(run_t *r, const conf_model_t *model)
+{
+    turn_t *t = r->t;
+    size_t  before = t->events.n;
+    int     rc = emitted(t, before, event_restarted(&t->events, &t->row, next_event(t), "fallback"));
+
+    buf_free(&t->answer);
+    before = t->events.n;
+    t->row.model_used = arena_strdup(t->arena, model->name);
+    return rc ? rc : emitted(t, before, event_started(&t->events, &t->row, next_event(t), str_of(r->agent->name),
+                                                      str_of(model->name)));
+}
+
 static int co_answer(run_t *r)
 {
-    const provider_t *p = provider_find(r->model->provider->kind);
-    turn_t           *t = r->t;
-    llm_call_t       *call;
-    chat_event_t      ev;
-    int               rc = p->co_open(p, r->arena, &r->request, &call, &r->error);
+    turn_t         *t = r->t;
+    gateway_spec_t  spec = { .tenant = t->conv->tenant, .agent = r->agent->name, .model = t->row.model, .restarts = true };
+    gateway_call_t *call;
+    chat_event_t    ev;
+    int             rc = co_gateway_open(r->arena, &r->request, &spec, &call, &r->error);
 
     if (rc) {
         return rc;
     }
-    while ((rc = p->co_next(call, &ev, &r->error)) > 0) {
-        rc = took(t, &ev);
+    t->row.model_used = arena_strdup(t->arena, gateway_model(call)->name);
+    while ((rc = co_gateway_next(call, &ev, &r->error)) > 0) {
+        rc = ev.kind == CHAT_RESTART ? restarted(r, gateway_model(call)) : took(t, &ev);
         if (rc) {
             fail(r, "answer_too_large", "the answer is longer than limits.answer_max allows", false);
             break;
         }
     }
     if (rc == 0) {
-        const llm_result_t *res = p->result(call);
+        const llm_result_t *res = gateway_result(call);
         t->row.input_tokens = res->input_tokens;
         t->row.output_tokens = res->output_tokens;
         t->row.estimated = res->estimated;
         t->row.finish = arena_strdup(t->arena, res->finish);
     }
-    p->close(call);
+    gateway_close(call);
     return rc;
 }
 

@@ -1,0 +1,38 @@
+/*
+ * The one way to a model, for turns and for every face: picks the models that may answer, calls one after the other until
+ * one does. Used as a provider is: open, then read events until the answer ends, then close. Close cuts a call under way at
+ * once, and so does the cancellation of the coroutine, whatever it waits for.
+ */
+#ifndef SI_GATEWAY_H
+#define SI_GATEWAY_H
+
+#include "llm/provider.h"
+
+/* Who may answer, and what the caller can bear. Names are those of the configuration; they live as long as the call. */
+typedef struct {
+    const char *tenant;         /* id; NULL: nobody's */
+    const char *agent;          /* a name under agents; NULL: default_agent */
+    const char *model;          /* a name under models that goes before the agent's; NULL or "": the agent's */
+    bool        restarts;       /* the caller can show that an answer begins anew: it may get CHAT_RESTART, others an error instead */
+} gateway_spec_t;
+
+typedef struct gateway_call gateway_call_t;
+
+/*
+ * Waits until the first piece of an answer (or the whole of an empty one) is there: up to then a failure is nobody's business
+ * but the gateway's, and a caller that has sent nothing yet can still choose its status. 0, or SI_E* with *err filled
+ * (SI_ECANCELED: untouched). q is the caller's, but for its `model`, which is the gateway's affair, and lives as long as the call.
+ */
+int  co_gateway_open(arena_t *a, const llm_request_t *q, const gateway_spec_t *spec, gateway_call_t **out, llm_error_t *err);
+/* As co_next() of a provider; and CHAT_RESTART: what came so far is void, gateway_model() begins anew. */
+int  co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err);
+/* Of the model that answers: good until close. */
+const llm_result_t *gateway_result(const gateway_call_t *g);
+/* The model that answers, or was asked last. */
+const conf_model_t *gateway_model(const gateway_call_t *g);
+void gateway_close(gateway_call_t *g);
+
+/* The model that will be asked first; NULL: there is none of that name. Does not wait. */
+const conf_model_t *gateway_first(const gateway_spec_t *spec);
+
+#endif
