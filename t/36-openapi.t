@@ -69,9 +69,9 @@ subtest 'codes' => sub {
     my %in;
     for (sources('worker/*/*.c')) {
         $in{$1} = 1 while /\bco_problem\([^"]*?\d+,\s*"(\w+)"/g;
-        $in{$1} = 1 while /\bco_put\([^"]*"([a-z_]+)"/g;
         $in{$1} = 1 while /\banswer_problem\([^"]*"[^"]*",\s*"([a-z_]+)"/g;
     }
+    for (sources('worker/api/*.c')) { $in{$1} = 1 while /\bco_put\([^"]*"([a-z_]+)"/g }
     for (sources('ngx_si_module/*.c')) {
         $in{$1} = 1 while /\bngx_si_auth_answer\(r, "(\w+)"/g;
         $in{$1} = 1 while /\bngx_si_limit_refuse\([^"]*"(\w+)"/g;
