@@ -200,7 +200,7 @@ static int co_web_identity(aws_fetch_t *f)
     const char *role = env("AWS_ROLE_ARN"), *path = env("AWS_WEB_IDENTITY_TOKEN_FILE"), *session = env("AWS_ROLE_SESSION_NAME");
     const char *headers[] = { "Content-Type: application/x-www-form-urlencoded", "Accept: text/xml", NULL }, *token, *form;
     ask_t       q = { .method = "POST", .url = sts_url(f->a), .headers = headers, .timeout_ms = TRY_MS };
-    str_t       body;
+    str_t       body = STR_NULL;
     int         status;
 
     if (role == NULL || path == NULL) {
@@ -268,7 +268,7 @@ static int co_container(aws_fetch_t *f)
     const char *relative = env("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"), *full = env("AWS_CONTAINER_CREDENTIALS_FULL_URI");
     const char *headers[] = { "Accept: application/json", NULL, NULL }, *token;
     ask_t       q = { .method = "GET", .headers = headers, .timeout_ms = TRY_MS };
-    str_t       body;
+    str_t       body = STR_NULL;
     int         rc;
 
     if (relative == NULL && full == NULL) {
@@ -331,7 +331,7 @@ static int instance_refuses(aws_fetch_t *f, const char *what, int status)
 static int co_instance(aws_fetch_t *f)
 {
     const char *list = "/latest/meta-data/iam/security-credentials/", *header, *path;
-    str_t       body;
+    str_t       body = STR_NULL;
     int         status;
 
     if (env_true("AWS_EC2_METADATA_DISABLED")) {
