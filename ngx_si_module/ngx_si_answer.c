@@ -282,6 +282,8 @@ ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry)
 void
 ngx_si_answer_expired(ngx_si_ctx_t *ctx)
 {
+    ngx_si_count(ctx->proc, NGX_SI_EXPIRED, 1);
+
     if (ctx->socket) {
         /* 3000 of IANA's registry: unauthorized */
         ngx_si_answer_last(ctx, (u_char *) "\x88\x02\x0b\xb8", 4);

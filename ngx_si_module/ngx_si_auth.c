@@ -214,6 +214,7 @@ ngx_si_auth_accept(ngx_http_request_t *r, ngx_si_identity_t *id,
     ngx_memcpy(p, id->scopes.data, id->scopes.len);
 
     ctx->who = who;
+    ctx->until = who->expires;
 
     if (cached) {
         ngx_str_set(&ctx->auth, "cached");

@@ -307,6 +307,9 @@ ngx_si_frame_take(ngx_si_link_t *link, si_frame_t *f, const u_char *p)
     case SI_F_PONG:
         return f->length == 8 ? NULL : "malformed PONG";
 
+    case SI_F_PUSH:
+        return ngx_si_push_take(link, p, f->length);
+
     case SI_F_GOAWAY:
         ngx_si_link_goaway(link);
         return NULL;

@@ -107,6 +107,10 @@ ngx_si_head_take(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
     ctx->stage = NGX_SI_ANSWERING;
     ngx_si_ctx_mark(ctx);
 
+    if (ngx_si_push_revoked(ctx)) {
+        ngx_si_answer_expired(ctx);
+    }
+
     return NULL;
 }
 
@@ -209,6 +213,19 @@ ngx_si_head_field(ngx_si_ctx_t *ctx, si_field_t *f)
 
     case SI_T_STREAM:
         ctx->stream = 1;
+        return NGX_OK;
+
+    case SI_T_CREDENTIAL:
+        ngx_si_head_text(&ctx->credential, f->data, f->length);
+        return NGX_OK;
+
+    case SI_T_UNTIL:
+        if (f->length != 8) {
+            return NGX_DECLINED;
+        }
+
+        /* not before its last millisecond */
+        ctx->until = (time_t) (si_get64(f->data) / 1000 + 1);
         return NGX_OK;
 
     default:

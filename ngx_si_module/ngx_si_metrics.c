@@ -65,6 +65,9 @@ static const ngx_si_metric_t  ngx_si_metrics[] = {
     { "si_stream_closed_total", NULL, NULL,
       "reason=\"lost\"", NGX_SI_LOST },
 
+    { "si_stream_closed_total", NULL, NULL,
+      "reason=\"expired\"", NGX_SI_EXPIRED },
+
     { "si_logs", "gauge", "Logs of workers that are mirrored here.",
       NULL, NGX_SI_LOGS },
 

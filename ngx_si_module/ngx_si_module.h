@@ -36,6 +36,7 @@
 #define NGX_SI_BLOCK_MAX     (64 * 1024) /* payload of one block */
 #define NGX_SI_HAND_MAX      (64 * 1024) /* bytes handed to the filters */
 #define NGX_SI_BUCKETS       16          /* a tick visits one of these */
+#define NGX_SI_REVOKED       64          /* credentials that are remembered */
 
 /* all in milliseconds */
 #define NGX_SI_WAIT_LINK     5000        /* a call waits for any link */
@@ -265,6 +266,8 @@ struct ngx_si_ctx_s {
     ngx_str_t                 worker;
     ngx_str_t                 auth;     /* what became of its token */
     ngx_si_identity_t        *who;      /* NULL: the worker finds out */
+    ngx_str_t                 credential;   /* an API key's id */
+    time_t                    until;    /* it or the token ends, 0: never */
     ngx_int_t                 slot;     /* where it was sent, or -1 */
     ngx_int_t                 avoid;    /* slot that failed, or -1 */
 
@@ -348,6 +351,8 @@ struct ngx_si_proc_s {
     ngx_queue_t               resumes;  /* of mirrors without a link */
     ngx_queue_t               census;   /* mirrors that won or lost readers */
     ngx_msec_t                census_at;
+    ngx_str_t                 revoked[NGX_SI_REVOKED];  /* heap; a ring */
+    ngx_uint_t                nrevoked;
     ngx_si_row_t             *row;
     ngx_si_row_t              spare;    /* when the zone has no free row */
     ngx_msec_t                drain_end;
@@ -452,6 +457,12 @@ ngx_int_t ngx_si_frame_flush(ngx_si_link_t *link);
 /* reads what there is; NGX_ERROR: link->reason, or NULL at the end of file */
 ngx_int_t ngx_si_frame_read(ngx_si_link_t *link);
 
+/* ngx_si_push.c */
+const char *ngx_si_push_take(ngx_si_link_t *link, const u_char *p,
+    size_t len);
+/* an answer that was on its way when its credential was revoked */
+ngx_uint_t ngx_si_push_revoked(ngx_si_ctx_t *ctx);
+
 /* ngx_si_open.c */
 /* the field of the request with that name, in lower case; `after`:
    the first one behind that, or NULL */
@@ -496,7 +507,7 @@ void ngx_si_answer_lost(ngx_si_ctx_t *ctx);
 /* ends an event stream with "retry:" if the bytes so far allow it, and a
    socket with a close frame */
 void ngx_si_answer_retry(ngx_si_ctx_t *ctx, ngx_msec_t retry);
-/* the same with an event, when the caller's token has expired */
+/* the same with an event, when the caller's credential is over */
 void ngx_si_answer_expired(ngx_si_ctx_t *ctx);
 void ngx_si_answer_credit(ngx_si_ctx_t *ctx, ngx_uint_t all);
 

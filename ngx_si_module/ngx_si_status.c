@@ -169,14 +169,16 @@ ngx_si_status_counters(u_char *p, u_char *end, ngx_si_proc_t *proc)
                      "{\"edge\":{\"pid\":%P,\"connections\":%ui,"
                      "\"readers\":%uA,\"logs\":%uA,\"calls\":%uA,"
                      "\"bytes_sent\":%uA,\"closed\":{\"slow\":%uA,"
-                     "\"stall\":%uA,\"drain\":%uA,\"lost\":%uA},",
+                     "\"stall\":%uA,\"drain\":%uA,\"lost\":%uA,"
+                     "\"expired\":%uA},",
                      ngx_pid,
                      ngx_cycle->connection_n
                          - ngx_cycle->free_connection_n,
                      sum[NGX_SI_READERS], sum[NGX_SI_LOGS],
                      sum[NGX_SI_CALLS], sum[NGX_SI_BYTES],
                      sum[NGX_SI_SLOW], sum[NGX_SI_STALL],
-                     sum[NGX_SI_DRAIN], sum[NGX_SI_LOST]);
+                     sum[NGX_SI_DRAIN], sum[NGX_SI_LOST],
+                     sum[NGX_SI_EXPIRED]);
 
     return ngx_si_status_auth(p, end, sum);
 }

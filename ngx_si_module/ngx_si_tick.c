@@ -264,7 +264,7 @@ ngx_si_tick_visit(ngx_si_ctx_t *ctx)
         return;
     }
 
-    if (ctx->who && ngx_si_tick_expired(ctx)) {
+    if (ctx->until && ngx_si_tick_expired(ctx)) {
         return;
     }
 
@@ -329,14 +329,14 @@ ngx_si_tick_due(ngx_si_ctx_t *ctx)
 }
 
 
-/* a stream does not outlive the token it was opened with; 1: it has gone */
+/* a stream does not outlive the credential it was opened with; 1: it has gone */
 
 static ngx_uint_t
 ngx_si_tick_expired(ngx_si_ctx_t *ctx)
 {
     time_t  late;
 
-    late = ngx_time() - ctx->who->expires;
+    late = ngx_time() - ctx->until;
 
     if (late < 0 || !(ctx->stream || ctx->socket)) {
         return 0;

@@ -32,6 +32,7 @@ typedef enum {
     NGX_SI_STALL,                   /* at si_stream_stall */
     NGX_SI_DRAIN,                   /* by a graceful exit */
     NGX_SI_LOST,                    /* with their worker */
+    NGX_SI_EXPIRED,                 /* with their credential, sockets too */
     NGX_SI_CALLED,                  /* all CALLS ever */
     NGX_SI_READ,                    /* all READERS ever */
     NGX_SI_RESUMED,                 /* mirrors that found their log again */

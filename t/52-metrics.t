@@ -72,7 +72,7 @@ subtest 'the edge puts what the workers say in order' => sub {
     is_deeply [grep { /_total$/ xor $f->{$_}{type} eq 'counter' } keys %$f], [], 'counters and nothing else end in _total';
     is $f->{si_links}{samples}{''}, 3, 'three links';
     is $f->{si_links_opened_total}{samples}{''}, 3, 'that came up once';
-    is_deeply [sort keys %{ $f->{si_stream_closed_total}{samples} }], [map { "reason=\"$_\"" } qw(drain lost slow stall)], 'closed by reason';
+    is_deeply [sort keys %{ $f->{si_stream_closed_total}{samples} }], [map { "reason=\"$_\"" } qw(drain expired lost slow stall)], 'closed by reason';
 
     # an older program, and one that was cut in the middle of a line
     ($f) = $ask->("# HELP a_x A \\\\.\n# TYPE a_x gauge\na_x 5\n", $one, substr $one, 0, -3);

@@ -74,6 +74,9 @@ static void co_test_bounds(arena_t *a, const char *key)
     is_int((int) (questions() - before), 1, "has been forgotten");
 }
 
+static char was_good[UUID_LEN + 1];
+static void gone(const char *key_id) { snprintf(was_good, sizeof(was_good), "%s", key_id); }
+
 static void co_test_verdicts(arena_t *a, const char *keys[4])
 {
     static conf_t conf = { .auth_cache = 600000, .auth_negative_cache = 600000, .auth_grace = 600000 };
@@ -82,7 +85,7 @@ static void co_test_verdicts(arena_t *a, const char *keys[4])
     char          hash[65];
 
     proc.conf = &conf;
-    verdicts_init();
+    verdicts_init(gone);
     is_int(co_verdict(a, str_of(keys[0]), &who), 0, "a verdict");
     is_int(co_verdict(a, str_of(keys[0]), &again), 0, "and again");
     ok(strcmp(who.user, again.user) == 0 && strcmp(who.key_id, again.key_id) == 0 && strcmp(who.tenant, again.tenant) == 0, "the same");
@@ -98,6 +101,7 @@ static void co_test_verdicts(arena_t *a, const char *keys[4])
     verdict_drop(STR("nonsense"));
     verdict_drop(STR_NULL);
     is_int((int) verdicts_count().good, 1, "nonsense drops nothing");
+    is_str(was_good, "", "no key was found to have ended");
     co_test_races(keys[0]);
     co_test_bounds(a, keys[0]);
     proc.conf = was;

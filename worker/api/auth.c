@@ -87,5 +87,7 @@ bool co_authenticate(request_t *r)
     }
     r->call->tenant = r->who.tenant;
     r->call->user = r->who.user;
+    r->call->credential = r->who.key_id[0] ? r->who.key_id : NULL;
+    r->call->until = r->who.expires;
     return true;
 }

@@ -6,6 +6,8 @@
 #include "api/socket.h"
 #include "base/buf.h"
 #include "base/util.h"
+#include "link/frame.h"
+#include "link/link.h"
 #include "run/co.h"
 #include "store/key.h"
 #include "turn/bus.h"
@@ -204,6 +206,12 @@ void co_key_list(request_t *r)
     co_put_page(r, rc, &(page_t) { list, n, sizeof(*list), put_listed, LIST_MAX, next });
 }
 
+void key_gone(const char *id)
+{
+    sockets_key_gone(id);
+    links_push(SI_PUSH_REVOKED, id, strlen(id));
+}
+
 void co_key_revoke(request_t *r)
 {
     call_head_t head = { .status = 204, .length = 0 };
@@ -217,7 +225,7 @@ void co_key_revoke(request_t *r)
         co_problem_rc(r->call, rc);
         return;
     }
-    sockets_key_gone(r->id);
+    key_gone(r->id);
     bus_key_gone(r->who.tenant, r->who.user, r->id, str_of(hash));
     call_head(r->call, &head);
     call_end(r->call);

@@ -49,6 +49,8 @@ void co_status(request_t *r);
 void co_metrics(request_t *r);
 void co_openapi(request_t *r);
 
+/* keys.c: a key has ended: its WebSockets and, at every edge process of this machine, its streams do. */
+void key_gone(const char *id);
 /* auth.c: fills r->who from the credential, or answers 401 / 503 and returns false. */
 bool co_authenticate(request_t *r);
 

@@ -93,7 +93,7 @@ static void reopen(void)
 
 _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
 {
-    static const bus_hooks_t hooks = { .key_gone = sockets_key_gone };
+    static const bus_hooks_t hooks = { .key_gone = key_gone };
 
     proc.slot = slot;
     proc.conf = conf;
@@ -109,7 +109,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     if (redis_init(conf->redis_url)) {
         si_die("redis.url is not a Redis address");
     }
-    verdicts_init();
+    verdicts_init(key_gone);
     convs_init();
     bus_init(&hooks);
     feeds_init();

@@ -76,6 +76,18 @@ static void put_head(buf_t *b, const call_head_t *h)
     }
 }
 
+/* Of an answer that may last. */
+static void put_credential(buf_t *b, const call_t *call)
+{
+    uint8_t until[8];
+
+    put_text(b, SI_T_CREDENTIAL, call->credential);
+    if (call->until > 0) {
+        si_put64(until, call->until);
+        put_field(b, SI_T_UNTIL, until, sizeof until);
+    }
+}
+
 static void send_frame(link_t *l, uint8_t type, uint8_t flags, uint64_t id, const void *p, size_t n)
 {
     uint8_t *to = link_frame(l, type, flags, id, n);
@@ -103,6 +115,9 @@ void call_head(call_t *call, const call_head_t *head)
     put_text(&b, SI_T_TENANT, call->tenant);
     put_text(&b, SI_T_USER, call->user);
     put_text(&b, SI_T_TURN, call->turn);
+    if (head->stream || head->status == 101) {
+        put_credential(&b, call);
+    }
     send_frame(c->link, SI_F_HEAD, 0, c->id, b.p, b.n);
     buf_free(&b);
 }

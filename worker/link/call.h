@@ -16,6 +16,8 @@ typedef struct call {
     str_t    issuer, subject, org, scopes;      /* of a token that the edge verified; no client can set them */
     uint64_t started;           /* clock_us() */
     const char *tenant, *user, *turn;   /* set by the handler before call_head(): HEAD fields for the access log */
+    const char *credential;     /* the same, of a key: its id, by which links_push() ends the stream; NULL: none */
+    uint64_t    until;          /* ms since 1970: the stream ends with its credential; 0: never */
     int      status;            /* sent by call_head(), 0 before */
 } call_t;
 

@@ -37,6 +37,11 @@
  *                                       second, together with all that changed. `seq` as in DETACH; the worker
  *                                       ignores one that is older than the mirror
  *
+ * What concerns no call (id 0):
+ *
+ *                                 <-    PUSH u8 kind, bytes       REVOKED: a credential as HEAD has named it; its
+ *                                       streams end, and those whose HEAD is under way
+ *
  * When a link dies the edge opens, at another worker and once for each mirror
  * with readers, a call whose reader is the mirror itself: OPEN with T_RESUME
  * (log key), T_TENANT, T_LAST_ID.  In its answer each DATA has the form of
@@ -52,11 +57,11 @@
 #include <stddef.h>
 #include <string.h>
 
-#define SI_LINK_VERSION   1u
+#define SI_LINK_VERSION   2u             /* of both sides, or the link is closed */
 #define SI_FRAME_HEAD     16u
 #define SI_FRAME_MAX      (8u << 20)     /* log DATA: one event may hold a whole message */
 #define SI_OPEN_MAX       (128u << 10)   /* OPEN and HEAD: all fields together */
-#define SI_DATA_MAX       (64u << 10)    /* private DATA and BODY */
+#define SI_DATA_MAX       (64u << 10)    /* private DATA, BODY and PUSH */
 #define SI_SMALL_MAX      1024u          /* every other type */
 #define SI_WINDOW         (64u << 10)    /* unacknowledged private bytes, each direction of a call */
 #define SI_ID_MAX         240u           /* an event id as text; its length is one byte */
@@ -78,6 +83,7 @@ enum si_frame_type {
     SI_F_GOAWAY,        /* worker: id 0, no payload: open no more calls here, what runs goes on */
     SI_F_PONG,          /* worker: payload u32 running turns, u32 calls */
     SI_F_READERS,       /* edge: payload u32 seq, u32 count */
+    SI_F_PUSH,          /* worker: id 0, payload u8 kind and what belongs to it */
     SI_F_TYPES
 };
 
@@ -87,6 +93,10 @@ enum si_frame_flag {
     SI_FL_LOG   = 4,    /* DATA, END: id is a log's */
     SI_FL_EVENT = 8,    /* DATA of a resume call: log form */
     SI_FL_ABORT = 16    /* END: see above */
+};
+
+enum si_push_kind {
+    SI_PUSH_REVOKED = 2     /* a credential of SI_KEY_MAX bytes at most */
 };
 
 /* Fields of HELLO, OPEN and HEAD: {u8 tag; u32 length; bytes}. */
@@ -111,6 +121,8 @@ enum si_tag {
     SI_T_SUBJECT,       /* OPEN: the caller's name there */
     SI_T_ORG,           /* OPEN: the caller's tenant, its name or id */
     SI_T_SCOPES,        /* OPEN: what the caller may do, separated by spaces */
+    SI_T_CREDENTIAL,    /* HEAD of a stream: the API key's id, which PUSH names when it is revoked */
+    SI_T_UNTIL,         /* HEAD of a stream or WebSocket: u64 ms since 1970, when its credential ends */
     SI_T_TAGS
 };
 
@@ -169,7 +181,7 @@ static inline uint32_t si_frame_limit(uint8_t type, uint8_t flags)
     switch (type) {
     case SI_F_OPEN: case SI_F_HEAD:
         return SI_OPEN_MAX;
-    case SI_F_BODY:
+    case SI_F_BODY: case SI_F_PUSH:
         return SI_DATA_MAX;
     case SI_F_DATA:
         return (flags & (SI_FL_LOG | SI_FL_EVENT)) ? SI_FRAME_MAX : SI_DATA_MAX;

@@ -250,6 +250,13 @@ void links_drain(void)
     }
 }
 
+void links_push(uint8_t kind, const void *p, size_t n)
+{
+    list_each(it, &proc.links->all) {
+        link_push(list_entry(it, link_t, node), kind, p, n);
+    }
+}
+
 void links_exit(void)
 {
     struct links *ls = proc.links;

@@ -20,6 +20,8 @@ int  links_init(const char *folder, size_t max_calls, void (*co_handler)(struct 
 int  links_publish(void);
 /* GOAWAY to every link, now and to those that come. Calls that come all the same are served. */
 void links_drain(void);
+/* Says it to every edge process (SI_PUSH_...): n bytes, SI_DATA_MAX - 1 at most. */
+void links_push(uint8_t kind, const void *p, size_t n);
 /* Calls being handled. */
 size_t links_calls(void);
 /* `turns` says how many turns run now: PONG carries it to the edge (least loaded). None: 0. After links_init(). */

@@ -78,6 +78,16 @@ void link_frame32(link_t *l, uint8_t type, uint64_t id, uint32_t v)
     }
 }
 
+void link_push(link_t *l, uint8_t kind, const void *p, size_t n)
+{
+    uint8_t *to = l->greeted ? link_frame(l, SI_F_PUSH, 0, 0, 1 + n) : NULL;
+
+    if (to != NULL) {
+        to[0] = kind;
+        memcpy(to + 1, p, n);
+    }
+}
+
 /* True unless the socket broke; `blocked` tells whether something is left. */
 static bool link_send(link_t *l)
 {

@@ -94,6 +94,8 @@ uint8_t *link_frame(link_t *l, uint8_t type, uint8_t flags, uint64_t id, size_t 
 /* A frame without payload, or with one u32. */
 void     link_frame0(link_t *l, uint8_t type, uint8_t flags, uint64_t id);
 void     link_frame32(link_t *l, uint8_t type, uint64_t id, uint32_t v);
+/* PUSH, once the edge's HELLO has come. */
+void     link_push(link_t *l, uint8_t kind, const void *p, size_t n);
 /* Marks the link dead; it is buried at the end of the batch. Logged once. `reason` static. */
 void     link_fail(link_t *l, const char *reason);
 /* Sends what it can, ends its calls and subscriptions, closes it; frees it, or leaves that to link_settle() when it is due. */

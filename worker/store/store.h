@@ -12,6 +12,7 @@
 typedef struct {
     const char *tenant, *user, *key_id;     /* uuids as text */
     const char *scopes;                     /* space-separated */
+    uint64_t    expires;                    /* the key's end, ms since 1970; 0: none is known */
 } identity_t;
 
 /* --- auth.c: tenant, app_user, user_identity, device, api_key --- */

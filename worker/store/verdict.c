@@ -12,6 +12,7 @@
 #define WAIT_MS        11000    /* longer than the store's deadline */
 #define STALE_WAIT_MS  1000     /* a key that was known waits no longer for an answer */
 #define PAUSE_MS       5000     /* and asks no sooner after Postgres has failed to give one */
+#define DOUBT_MS       200      /* a key in doubt that cannot be asked about now waits so long */
 #define TRIES          3        /* a key that is revoked while it is asked about is asked about again */
 
 typedef struct {
@@ -33,16 +34,19 @@ typedef struct verdicts {
     hash_t   table;
     list_t   good, bad;         /* the one used last at the end */
     uint64_t round;             /* grows when all is in doubt */
+    bool     asking;            /* co_doubt() runs */
     verdicts_count_t count;
+    void   (*key_gone)(const char *key_id);
 } verdicts_t;
 
-void verdicts_init(void)
+void verdicts_init(void (*key_gone)(const char *key_id))
 {
     verdicts_t *s = si_calloc(sizeof(*s));
 
     hash_init(&s->table);
     list_init(&s->good);
     list_init(&s->bad);
+    s->key_gone = key_gone;
     proc.verdicts = s;
 }
 
@@ -133,9 +137,12 @@ static void enlist(verdict_t *v, bool good)
 
 static void learn(verdict_t *v, int rc, const identity_t *who, uint64_t expires)
 {
+    if (rc && v->good) {
+        proc.verdicts->key_gone(v->who.key_id);
+    }
     forget_who(v);
     if (rc == 0) {
-        v->who = (identity_t) { si_strdup(who->tenant), si_strdup(who->user), si_strdup(who->key_id), si_strdup(who->scopes) };
+        v->who = (identity_t) { si_strdup(who->tenant), si_strdup(who->user), si_strdup(who->key_id), si_strdup(who->scopes), 0 };
     }
     v->expires = expires;
     enlist(v, rc == 0);
@@ -207,7 +214,7 @@ static int read_out(verdict_t *v, arena_t *a, identity_t *out)
         return SI_EDENIED;
     }
     *out = (identity_t) { arena_strdup(a, v->who.tenant), arena_strdup(a, v->who.user), arena_strdup(a, v->who.key_id),
-                          arena_strdup(a, v->who.scopes) };
+                          arena_strdup(a, v->who.scopes), v->expires == UINT64_MAX ? 0 : v->expires };
     return 0;
 }
 
@@ -263,7 +270,32 @@ void verdict_drop(str_t hash)
     }
 }
 
+/* What was opened with a key is not used again, so nobody else would ask. The one used longest ago is at the front. */
+static void co_doubt(void *arg)
+{
+    verdicts_t *s = arg;
+    verdict_t  *v;
+    int         rc = 0;
+
+    while (rc == 0 && (v = list_first(&s->good, verdict_t, lru)) && v->round != s->round) {
+        if (v->asking || clock_ms() < v->pause) {
+            rc = co_sleep(DOUBT_MS, "keys");
+        } else {
+            v->asking = true;
+            v->refs++;
+            co_ask(v);
+        }
+    }
+    s->asking = false;
+}
+
 void verdicts_doubt(void)
 {
-    proc.verdicts->round++;
+    verdicts_t *s = proc.verdicts;
+
+    s->round++;
+    if (!s->asking) {
+        s->asking = true;
+        co_spawn("keys", co_doubt, s);
+    }
 }

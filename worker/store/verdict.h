@@ -16,8 +16,8 @@
 #define VERDICTS_GOOD_MAX  65536
 #define VERDICTS_BAD_MAX   4096
 
-/* Sets proc.verdicts. */
-void verdicts_init(void);
+/* Sets proc.verdicts. key_gone: called when Postgres says that a key is not good any more. */
+void verdicts_init(void (*key_gone)(const char *key_id));
 /*
  * Who a key of the right form (store/key.h) belongs to, in the arena. 0; SI_EDENIED: unknown, expired, revoked, or of a user or
  * tenant that is disabled; SI_EUNAVAIL, SI_ETIMEDOUT: nobody can say; SI_ECANCELED. Waits for 11 s at most.
@@ -25,7 +25,7 @@ void verdicts_init(void);
 int  co_verdict(arena_t *a, str_t key, identity_t *out);
 /* A key was revoked: its verdict is forgotten. hash: as key_hash() makes it; any other text is harmless. */
 void verdict_drop(str_t hash);
-/* Revocations may have been missed: Postgres is asked about every key again. */
+/* Revocations may have been missed: Postgres is asked about every key again, those that nobody uses one after the other. */
 void verdicts_doubt(void);
 
 typedef struct {

@@ -8,11 +8,12 @@ use warnings;
 use IO::Socket::UNIX;
 use SI::Edge ();
 
-my @NAMES = qw(NONE HELLO OPEN BODY CANCEL CREDIT DETACH PING HEAD DATA END MOVED ATTACH GOAWAY PONG READERS);
+my @NAMES = qw(NONE HELLO OPEN BODY CANCEL CREDIT DETACH PING HEAD DATA END MOVED ATTACH GOAWAY PONG READERS PUSH);
 our %F = map { $NAMES[$_] => $_ } 1 .. $#NAMES;
 our %FL = (BODY => 1, LAST => 2, LOG => 4, EVENT => 8, ABORT => 16);
 our %T = (VERSION => 1, PEER => 2, METHOD => 3, PATH => 4, ARGS => 5, HEADER => 6, ADDR => 7, CALL_KEY => 8, RESUME => 9,
-    TENANT => 10, LAST_ID => 11, STATUS => 12, LENGTH => 13, USER => 14, TURN => 15, STREAM => 16, ISSUER => 17, SUBJECT => 18, ORG => 19, SCOPES => 20);
+    TENANT => 10, LAST_ID => 11, STATUS => 12, LENGTH => 13, USER => 14, TURN => 15, STREAM => 16, ISSUER => 17, SUBJECT => 18, ORG => 19, SCOPES => 20,
+    CREDENTIAL => 21, UNTIL => 22);
 my %TAG = reverse %T;
 
 sub frame_bytes { my ($type, $flags, $id, $p) = @_; return pack('VCCvQ<', length $p, $type, $flags, 0, $id) . $p }
@@ -46,7 +47,7 @@ sub accepted {
     # a silent worker never greets, an unborn one greets wrongly, one that goes says so at once
     return if $self->{silent};
     $self->{greeted}++;
-    $self->raw($link, frame_bytes($F{HELLO}, 0, 0, $self->{hello} // field(VERSION => pack 'V', 1) . field(PEER => $self->{name}))
+    $self->raw($link, frame_bytes($F{HELLO}, 0, 0, $self->{hello} // field(VERSION => pack 'V', 2) . field(PEER => $self->{name}))
         . ($self->{goes} ? frame_bytes($F{GOAWAY}, 0, 0, '') : ''));
 }
 
@@ -112,6 +113,7 @@ sub raw { my ($self, $link, $bytes) = @_; SI::Edge::write_all($link, $bytes) }
 sub send_frame { my ($self, $link, $type, $flags, $id, $p) = @_; $self->raw($link, frame_bytes($F{$type}, $flags, $id, $p // '')) }
 
 sub feed { my ($self, $link, $log, $id, $bytes) = @_; $self->send_frame($link, DATA => $FL{LOG}, $log, pack('C', length $id) . $id . $bytes) }
+sub push_frame { my ($self, $link, $kind, $bytes) = @_; $self->send_frame($link, PUSH => 0, 0, pack('C', $kind) . $bytes) }
 sub end_log { my ($self, $link, $log, $flags) = @_; $self->send_frame($link, END => $FL{LOG} | ($flags || 0), $log) }
 
 sub drop {
@@ -137,7 +139,7 @@ use warnings;
 
 sub send_frame { my ($self, $type, $flags, $p) = @_; $self->{worker}->send_frame($self->{link}, $type, $flags, $self->{id}, $p); return $self }
 
-# head(status, %options): type, length, stream, tenant, user, turn, headers => [name, value, …]
+# head(status, %options): type, length, stream, tenant, user, turn, credential, until, headers => [name, value, …]
 sub head {
     my ($self, $status, %o) = @_;
     return $self->send_frame(HEAD => 0, head_bytes($status, %o));
@@ -149,7 +151,8 @@ sub head_bytes {
     $p .= SI::FakeWorker::field(HEADER => "Content-Type\0$o{type}") if $o{type};
     $p .= SI::FakeWorker::field(LENGTH => pack 'V', $o{length}) if defined $o{length};
     $p .= SI::FakeWorker::field(STREAM => '') if $o{stream};
-    for (qw(tenant user turn)) { $p .= SI::FakeWorker::field(uc, $o{$_}) if defined $o{$_} }
+    for (qw(tenant user turn credential)) { $p .= SI::FakeWorker::field(uc, $o{$_}) if defined $o{$_} }
+    $p .= SI::FakeWorker::field(UNTIL => pack 'Q<', $o{until}) if $o{until};
     my @h = @{ $o{headers} || [] };
     while (my ($n, $v) = splice @h, 0, 2) { $p .= SI::FakeWorker::field(HEADER => "$n\0$v") }
     return $p;
