@@ -12,6 +12,7 @@
 
 #define NGX_SI_METRICS_EDGE  (8 * 1024)     /* room for the edge's own */
 #define NGX_SI_LABEL_ROOM    64             /* beside the pool's name */
+#define NGX_SI_METRICS_ZONE  1024           /* room for one zone of limits */
 
 
 typedef struct {
@@ -19,7 +20,7 @@ typedef struct {
     const char          *type;      /* NULL: of the family above */
     const char          *help;
     const char          *label;     /* or NULL */
-    ngx_si_counter_e     counter;
+    ngx_uint_t           counter;   /* or where it is in a zone's counts */
 } ngx_si_metric_t;
 
 
@@ -28,6 +29,10 @@ static ngx_int_t ngx_si_metrics_flatten(ngx_si_query_t *q, ngx_pool_t *pool);
 static size_t ngx_si_metrics_size(ngx_si_status_t *st);
 static u_char *ngx_si_metrics_edge(u_char *p, u_char *end,
     ngx_si_status_t *st);
+static u_char *ngx_si_metrics_limits(u_char *p, u_char *end,
+    ngx_si_status_t *st);
+static u_char *ngx_si_metrics_head(u_char *p, u_char *end,
+    const ngx_si_metric_t *m);
 static u_char *ngx_si_metrics_workers(u_char *p, u_char *end,
     ngx_si_status_t *st);
 static u_char *ngx_si_metrics_family(u_char *p, u_char *end,
@@ -88,6 +93,29 @@ static const ngx_si_metric_t  ngx_si_metrics[] = {
     { "si_origin_refused_total", "counter",
       "Requests without the secret of si_origin_secret.",
       NULL, NGX_SI_UNPROVEN }
+};
+
+
+/* of each zone of limits */
+
+static const ngx_si_metric_t  ngx_si_metrics_zone[] = {
+
+    { "si_limit_requests_total", "counter",
+      "Decisions of limits, by zone and decision.",
+      "decision=\"passed\"", offsetof(ngx_si_limit_stat_t, passed) },
+
+    { "si_limit_requests_total", NULL, NULL,
+      "decision=\"limited\"", offsetof(ngx_si_limit_stat_t, limited) },
+
+    { "si_limit_requests_total", NULL, NULL,
+      "decision=\"dry_run\"", offsetof(ngx_si_limit_stat_t, dry_run) },
+
+    { "si_limit_no_room_total", "counter",
+      "Keys forgotten before their time, as the zone was full.",
+      NULL, offsetof(ngx_si_limit_stat_t, no_room) },
+
+    { "si_limit_keys", "gauge", "Keys that the zone holds.",
+      NULL, offsetof(ngx_si_limit_stat_t, keys) }
 };
 
 
@@ -171,7 +199,8 @@ ngx_si_metrics_size(ngx_si_status_t *st)
     ngx_uint_t       i;
     ngx_si_query_t  *q;
 
-    size = NGX_SI_METRICS_EDGE;
+    size = NGX_SI_METRICS_EDGE
+           + st->proc->conf->limit_zones.nelts * NGX_SI_METRICS_ZONE;
 
     for (i = 0; i < st->n; i++) {
         q = &st->queries[i];
@@ -198,16 +227,15 @@ ngx_si_metrics_edge(u_char *p, u_char *end, ngx_si_status_t *st)
 
     for (i = 0; i < sizeof(ngx_si_metrics) / sizeof(*m); i++, m++) {
 
-        if (m->type) {
-            p = ngx_slprintf(p, end, "# HELP %s %s\n# TYPE %s %s\n",
-                             m->name, m->help, m->name, m->type);
-        }
+        p = ngx_si_metrics_head(p, end, m);
 
         p = m->label ? ngx_slprintf(p, end, "%s{%s} %uA\n", m->name,
                                     m->label, sum[m->counter])
                      : ngx_slprintf(p, end, "%s %uA\n", m->name,
                                     sum[m->counter]);
     }
+
+    p = ngx_si_metrics_limits(p, end, st);
 
     p = ngx_slprintf(p, end, "# HELP si_worker_up Whether the worker "
                      "answered within a second.\n"
@@ -220,6 +248,47 @@ ngx_si_metrics_edge(u_char *p, u_char *end, ngx_si_status_t *st)
     }
 
     return p;
+}
+
+
+static u_char *
+ngx_si_metrics_limits(u_char *p, u_char *end, ngx_si_status_t *st)
+{
+    ngx_uint_t              i, n;
+    ngx_array_t            *zones = &st->proc->conf->limit_zones;
+    ngx_si_limit_stat_t     stat;
+    ngx_si_limit_zone_t   **zone = zones->elts;
+    const ngx_si_metric_t  *m = ngx_si_metrics_zone;
+
+    if (zones->nelts == 0) {
+        return p;
+    }
+
+    for (i = 0; i < sizeof(ngx_si_metrics_zone) / sizeof(*m); i++, m++) {
+        p = ngx_si_metrics_head(p, end, m);
+
+        for (n = 0; n < zones->nelts; n++) {
+            ngx_si_limit_stat(zone[n], &stat);
+
+            /* names of zones need no escape, see ngx_si_limit_conf.c */
+
+            p = ngx_slprintf(p, end, "%s{zone=\"%V\"%s%s} %ui\n", m->name,
+                             &zone[n]->shm->shm.name, m->label ? "," : "",
+                             m->label ? m->label : "",
+                             *(ngx_uint_t *) ((u_char *) &stat + m->counter));
+        }
+    }
+
+    return p;
+}
+
+
+static u_char *
+ngx_si_metrics_head(u_char *p, u_char *end, const ngx_si_metric_t *m)
+{
+    return m->type ? ngx_slprintf(p, end, "# HELP %s %s\n# TYPE %s %s\n",
+                                  m->name, m->help, m->name, m->type)
+                   : p;
 }
 
 
