@@ -1,270 +1,19 @@
 #include "conf/conf.h"
 
-#include <errno.h>
 #include <unistd.h>
 
 #include "base/logger.h"
 #include "base/util.h"
 #include "conf/keys.h"
-#include "conf/yaml.h"
-
-#define SECRET_MAX  4096
+#include "conf/value.h"
 
 /* What there is without any file. */
 static const char builtin[] =
     "providers: { offline: { kind: offline } }\n"
     "models: { offline: { provider: offline } }\n"
-    "agents: { default: {} }\n";
-
-typedef struct {
-    arena_t     *a;
-    conf_t      *c;
-    const char  *err;
-} loader_t;
-
-/* Where a value goes and what it is called in messages. */
-typedef struct {
-    const conf_key_t *key;
-    const yaml_t     *node;
-    const char       *path;
-    void             *base;         /* conf_t, conf_provider_t, … */
-} slot_t;
-
-/* --- messages --- */
-
-static int fail_at(loader_t *l, const yaml_t *at, const char *path, const char *text)
-{
-    l->err = arena_printf(l->a, "%s:%d: %s: %s", at->file, at->line, path, text);
-    return SI_EINVAL;
-}
-
-static const char *got(arena_t *a, const yaml_t *v)
-{
-    static const char *const kinds[] = { [YAML_NULL] = "nothing", [YAML_MAP] = "a map", [YAML_LIST] = "a list" };
-    size_t n;
-
-    if (v->kind != YAML_TEXT) {
-        return kinds[v->kind];
-    }
-    n = strcspn(v->text, "\r\n");
-    n = n > 60 ? utf8_cut(v->text, 60) : n;
-    return arena_printf(a, "\"%.*s%s\"", (int) n, v->text, v->text[n] ? "…" : "");
-}
-
-/* Says what was expected; a value that may be a secret is not repeated. */
-static int wrong(loader_t *l, const slot_t *s)
-{
-    bool secret = s->key->type == KEY_SECRET || s->key->type == KEY_PLACE;
-    char what[256];
-
-    conf_expected(s->key, what, sizeof(what));
-    return fail_at(l, s->node, s->path,
-                   secret && s->node->kind == YAML_TEXT ? arena_printf(l->a, "expected %s", what)
-                                                        : arena_printf(l->a, "expected %s, got %s", what, got(l->a, s->node)));
-}
-
-/* --- values --- */
-
-static int put_u64(loader_t *l, const slot_t *s, const char *text, int (*parse)(str_t, uint64_t *))
-{
-    uint64_t v;
-
-    if (parse(str_of(text), &v) != 0 || v < s->key->min || v > s->key->max) {
-        return wrong(l, s);
-    }
-    memcpy((char *) s->base + s->key->offset, &v, sizeof(v));
-    return 0;
-}
-
-static int put_text(const slot_t *s, const char *text)
-{
-    memcpy((char *) s->base + s->key->offset, &text, sizeof(text));
-    return 0;
-}
-
-static bool length_ok(const conf_key_t *k, const char *text)
-{
-    return strlen(text) >= k->min && strlen(text) <= k->max;
-}
-
-static bool name_ok(const char *text)
-{
-    return text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")] == '\0';
-}
-
-/* The word of "a|b|c" that text is (whole), or starts with (not whole); -1: none. */
-static int word_of(const char *words, const char *text, bool whole)
-{
-    int i = 0;
-
-    for (const char *w = words; ; w++, i++) {
-        size_t n = strcspn(w, "|");
-        if (strncmp(w, text, n) == 0 && (!whole || text[n] == '\0')) {
-            return i;
-        }
-        w += n;
-        if (*w == '\0') {
-            return -1;
-        }
-    }
-}
-
-static int put_level(loader_t *l, const slot_t *s, const char *text)
-{
-    int level = logger_level(str_of(text));
-
-    if (level < 0) {
-        return wrong(l, s);
-    }
-    memcpy((char *) s->base + s->key->offset, &level, sizeof(level));
-    return 0;
-}
-
-static int put_url(loader_t *l, const slot_t *s, const char *text)
-{
-    size_t n = strlen(text);
-
-    if (n == 0 && s->key->min == 0) {
-        return put_text(s, text);
-    }
-    if (!length_ok(s->key, text) || word_of(s->key->words, text, false) < 0 || strpbrk(text, " \t\r\n") != NULL) {
-        return wrong(l, s);
-    }
-    while (n > 0 && text[n - 1] == '/') {
-        n--;
-    }
-    return put_text(s, arena_dup(l->a, text, n));
-}
-
-/* --- secrets --- */
-
-static int read_secret(loader_t *l, const slot_t *s, const char *file, const char **out)
-{
-    char  *text;
-    FILE  *in = fopen(file, "re");
-    size_t n;
-
-    if (in == NULL) {
-        return fail_at(l, s->node, s->path, arena_printf(l->a, "%s cannot be read: %s", file, strerror(errno)));
-    }
-    text = arena_alloc(l->a, SECRET_MAX + 1);
-    n = fread(text, 1, SECRET_MAX + 1, in);
-    fclose(in);
-    if (n > SECRET_MAX) {
-        return fail_at(l, s->node, s->path, arena_printf(l->a, "%s is larger than %d bytes", file, SECRET_MAX));
-    }
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r')) {
-        n--;
-    }
-    *out = arena_dup(l->a, text, n);
-    return 0;
-}
-
-/* Follows env:NAME and file:PATH; *out is NULL if text is no reference. */
-static int resolve(loader_t *l, const slot_t *s, const char *text, const char **out)
-{
-    *out = NULL;
-    if (strncmp(text, "file:", 5) == 0) {
-        return read_secret(l, s, text + 5, out);
-    }
-    if (strncmp(text, "env:", 4) == 0) {
-        const char *v = getenv(text + 4);
-        if (v == NULL) {
-            return fail_at(l, s->node, s->path, arena_printf(l->a, "the environment has no %s", text + 4));
-        }
-        *out = arena_strdup(l->a, v);
-    }
-    return 0;
-}
-
-static int put_secret(loader_t *l, const slot_t *s, const char *text)
-{
-    const char *v;
-    int         rc = resolve(l, s, text, &v);
-
-    if (rc) {
-        return rc;
-    }
-    if (v == NULL && text[0] != '\0') {
-        return wrong(l, s);                             /* a key itself does not belong into the file */
-    }
-    v = v != NULL ? v : "";
-    if (!utf8_valid(str_of(v)) || strpbrk(v, " \t\r\n") != NULL) {
-        return fail_at(l, s->node, s->path, arena_printf(l->a, "%s leads to a text with spaces or line ends", text));
-    }
-    return put_text(s, v);
-}
-
-static int put_place(loader_t *l, const slot_t *s, const char *text)
-{
-    const char *v;
-    int         rc = resolve(l, s, text, &v);
-
-    if (rc) {
-        return rc;
-    }
-    v = v != NULL ? v : text;
-    if (!length_ok(s->key, v) || (s->key->words != NULL && word_of(s->key->words, v, false) < 0)) {
-        return wrong(l, s);
-    }
-    return put_text(s, v);
-}
-
-/* --- references to names --- */
-
-static const conf_provider_t *provider_of(const conf_t *c, const char *name)
-{
-    for (size_t i = 0; i < c->nproviders; i++) {
-        if (strcmp(c->providers[i].name, name) == 0) {
-            return &c->providers[i];
-        }
-    }
-    return NULL;
-}
-
-static int put_provider(loader_t *l, const slot_t *s, const char *text)
-{
-    const conf_provider_t *p = provider_of(l->c, text);
-
-    if (p == NULL) {
-        return wrong(l, s);
-    }
-    memcpy((char *) s->base + s->key->offset, &p, sizeof(p));
-    return 0;
-}
-
-static int put(loader_t *l, const slot_t *s, const char *text)
-{
-    switch (s->key->type) {
-    case KEY_NUMBER:
-        return put_u64(l, s, text, parse_u64);
-    case KEY_SIZE:
-        return put_u64(l, s, text, parse_size);
-    case KEY_DURATION:
-        return put_u64(l, s, text, parse_duration);
-    case KEY_TEXT:
-        return length_ok(s->key, text) ? put_text(s, text) : wrong(l, s);
-    case KEY_NAME:
-        return length_ok(s->key, text) && name_ok(text) ? put_text(s, text) : wrong(l, s);
-    case KEY_WORD:
-        return word_of(s->key->words, text, true) >= 0 ? put_text(s, text) : wrong(l, s);
-    case KEY_MODEL:
-        return conf_model(l->c, str_of(text)) != NULL ? put_text(s, text) : wrong(l, s);
-    case KEY_AGENT:
-        return conf_agent(l->c, str_of(text)) != NULL ? put_text(s, text) : wrong(l, s);
-    case KEY_PROVIDER:
-        return put_provider(l, s, text);
-    case KEY_LEVEL:
-        return put_level(l, s, text);
-    case KEY_URL:
-        return put_url(l, s, text);
-    case KEY_SECRET:
-        return put_secret(l, s, text);
-    case KEY_PLACE:
-        return put_place(l, s, text);
-    }
-    return SI_EINTERNAL;
-}
+    "agents: { default: {} }\n"
+    "tasks: { quick: {}, planning: {}, code: {}, vision: {}, embeddings: {} }\n"
+    "tenants: {}\n";
 
 /* --- the walk --- */
 
@@ -314,13 +63,13 @@ static int unknown(loader_t *l, const yaml_t *v, const char *path, const char *p
             list = arena_printf(l->a, "%s%s%.*s", list, list[0] ? ", " : "", (int) n, rest);
         }
     }
-    return fail_at(l, v, path, arena_printf(l->a, "no such key, expected one of %s", list));
+    return conf_fail_at(l, v, path, arena_printf(l->a, "no such key, expected one of %s", list));
 }
 
 /* The keys of one struct: pattern "" is conf_t's, "models.*" that of each model. */
 static bool belongs(const conf_key_t *k, const char *pattern)
 {
-    const char *star = strchr(k->path, '*');
+    const char *star = strrchr(k->path, '*');
     size_t      n = star != NULL ? (size_t) (star + 1 - k->path) : 0;
 
     return n == strlen(pattern) && strncmp(k->path, pattern, n) == 0;
@@ -334,19 +83,23 @@ static int set_defaults(loader_t *l, const char *pattern, void *base)
     for (size_t i = 0; rc == 0 && i < conf_nkeys; i++) {
         const conf_key_t *k = &conf_keys[i];
         if (belongs(k, pattern) && k->fallback != NULL) {
-            rc = put(l, &(slot_t) { .key = k, .node = &nowhere, .path = k->path, .base = base }, k->fallback);
+            rc = conf_put(l, &(slot_t) { .key = k, .node = &nowhere, .path = k->path, .base = base }, k->fallback);
         }
     }
     return rc;
 }
 
 static int walk(loader_t *l, const yaml_t *map, const char *pattern, const char *path, void *base);
+static bool is_named(const char *pattern);
 
 static int take(loader_t *l, const yaml_t *v, const conf_key_t *k, const char *path, void *base)
 {
     slot_t s = { .key = k, .node = v, .path = path, .base = base };
 
-    return v->kind == YAML_TEXT ? put(l, &s, v->text) : v->kind == YAML_NULL ? 0 : wrong(l, &s);
+    if (v->kind == YAML_LIST && k->type == KEY_MODELS) {
+        return conf_put_list(l, &s);
+    }
+    return v->kind == YAML_TEXT ? conf_put(l, &s, v->text) : v->kind == YAML_NULL ? 0 : conf_wrong(l, &s);
 }
 
 /* One member of a map: a value, a section of the fixed kind, or an error. */
@@ -355,6 +108,9 @@ static int walk_member(loader_t *l, const yaml_t *v, const char *pattern, const 
     const char       *sub = joined(l->a, pattern, v->name), *at = joined(l->a, path, v->name);
     const conf_key_t *k = key_of(sub);
 
+    if (is_named(sub)) {
+        return 0;                   /* walk_things() does it */
+    }
     if (strchr(v->name, '*') != NULL || strchr(v->name, '.') != NULL || (k == NULL && !is_section(sub))) {
         return unknown(l, v, at, pattern);
     }
@@ -364,7 +120,7 @@ static int walk_member(loader_t *l, const yaml_t *v, const char *pattern, const 
 static int check_map(loader_t *l, const yaml_t *v, const char *path)
 {
     return v->kind == YAML_MAP || v->kind == YAML_NULL ? 0
-           : fail_at(l, v, path, arena_printf(l->a, "expected a map of keys and values, got %s", got(l->a, v)));
+           : conf_fail_at(l, v, path, arena_printf(l->a, "expected a map of keys and values, got %s", conf_got(l->a, v)));
 }
 
 static int walk(loader_t *l, const yaml_t *map, const char *pattern, const char *path, void *base)
@@ -379,53 +135,66 @@ static int walk(loader_t *l, const yaml_t *map, const char *pattern, const char 
 
 /* --- things with names --- */
 
-/* The three sections whose members have names of their own. Their structs begin with the name. */
-static const struct {
-    const char *section, *pattern;
-    size_t      size, array, count;
-} things[] = {
+/* The sections whose members have names of their own. Their structs begin with the name. */
+typedef struct {
+    const char *section, *pattern;      /* where they stand, and the keys of one of them */
+    size_t      size, array, count;     /* of the struct; where its owner has them */
+} thing_t;
+
+static const thing_t things[] = {
     { "providers", "providers.*", sizeof(conf_provider_t), offsetof(conf_t, providers), offsetof(conf_t, nproviders) },
     { "models", "models.*", sizeof(conf_model_t), offsetof(conf_t, models), offsetof(conf_t, nmodels) },
     { "agents", "agents.*", sizeof(conf_agent_t), offsetof(conf_t, agents), offsetof(conf_t, nagents) },
+    { "tasks", "tasks.*", sizeof(conf_task_t), offsetof(conf_t, tasks), offsetof(conf_t, ntasks) },
+    { "tenants", "tenants.*", sizeof(conf_tenant_t), offsetof(conf_t, tenants), offsetof(conf_t, ntenants) },
 };
-_Static_assert(offsetof(conf_provider_t, name) == 0 && offsetof(conf_model_t, name) == 0
-               && offsetof(conf_agent_t, name) == 0, "a thing begins with its name");
+/* Those within another thing. */
+static const thing_t endpoints = { "providers.*.endpoints", "providers.*.endpoints.*", sizeof(conf_provider_t),
+                                   offsetof(conf_provider_t, endpoints), offsetof(conf_provider_t, nendpoints) };
+static const thing_t routes = { "tenants.*.routes", "tenants.*.routes.*", sizeof(conf_task_t),
+                                offsetof(conf_tenant_t, routes), offsetof(conf_tenant_t, nroutes) };
+_Static_assert(offsetof(conf_provider_t, name) == 0 && offsetof(conf_model_t, name) == 0 && offsetof(conf_agent_t, name) == 0
+               && offsetof(conf_task_t, name) == 0 && offsetof(conf_tenant_t, name) == 0, "a thing begins with its name");
 
-static bool is_thing_section(const char *name)
+static bool is_named(const char *pattern)
 {
     for (size_t i = 0; i < SI_COUNT(things); i++) {
-        if (strcmp(things[i].section, name) == 0) {
+        if (strcmp(things[i].section, pattern) == 0) {
             return true;
         }
     }
-    return false;
+    return strcmp(pattern, endpoints.section) == 0 || strcmp(pattern, routes.section) == 0;
 }
 
-/* Room for all things, with their names, so that values can refer to them in any order. */
-static int name_things(loader_t *l)
+static const unsigned char *bad_letter(const char *name)
 {
-    for (size_t i = 0; i < SI_COUNT(things); i++) {
-        yaml_t *section = yaml_get(l->c->tree, things[i].section);
-        size_t  n = 0, size = things[i].size;
+    const unsigned char *p = (const unsigned char *) name;
 
-        if (check_map(l, section, things[i].section) != 0) {
-            return SI_EINVAL;
+    while (*p > ' ' && *p <= '~' && *p != '"' && *p != '\\') {
+        p++;
+    }
+    return *p != '\0' ? p : NULL;
+}
+
+/* Room in `owner` for all things of a section (NULL: there is none), with their names, so that values can refer to them in any order. */
+static int name_things(loader_t *l, const yaml_t *section, const char *path, const thing_t *kind, void *owner)
+{
+    size_t n = 0;
+
+    if (section == NULL || check_map(l, section, path) != 0) {
+        return section == NULL ? 0 : SI_EINVAL;
+    }
+    for (yaml_t *v = section->first; v != NULL; v = v->next) {
+        n++;
+    }
+    char *all = arena_calloc(l->a, (n + 1) * kind->size);
+    memcpy((char *) owner + kind->array, &all, sizeof(all));
+    memcpy((char *) owner + kind->count, &n, sizeof(n));
+    for (yaml_t *v = section->first; v != NULL; v = v->next, all += kind->size) {
+        if (bad_letter(v->name) != NULL) {
+            return conf_fail_at(l, v, joined(l->a, path, v->name), "expected a name of printable ASCII without spaces, quotes and \\");
         }
-        for (yaml_t *v = section->first; v != NULL; v = v->next) {
-            n++;
-        }
-        char *all = arena_calloc(l->a, (n + 1) * size);
-        memcpy((char *) l->c + things[i].array, &all, sizeof(all));
-        memcpy((char *) l->c + things[i].count, &n, sizeof(n));
-        for (yaml_t *v = section->first; v != NULL; v = v->next, all += size) {
-            for (const unsigned char *p = (const unsigned char *) v->name; *p; p++) {
-                if (*p <= ' ' || *p > '~' || *p == '"' || *p == '\\') {
-                    return fail_at(l, v, joined(l->a, things[i].section, v->name),
-                                   "expected a name of printable ASCII without spaces, quotes and \\");
-                }
-            }
-            memcpy(all, &v->name, sizeof(v->name));
-        }
+        memcpy(all, &v->name, sizeof(v->name));
     }
     return 0;
 }
@@ -443,31 +212,92 @@ static int check_needed(loader_t *l, const yaml_t *v, const char *pattern, const
         memcpy(&value, (const char *) base + k->offset, sizeof(value));
         if (value == NULL) {
             conf_expected(k, what, sizeof(what));
-            return fail_at(l, v, joined(l->a, path, strrchr(k->path, '.') + 1),
+            return conf_fail_at(l, v, joined(l->a, path, strrchr(k->path, '.') + 1),
                            arena_printf(l->a, "expected %s, got nothing", what));
         }
     }
     return 0;
 }
 
-static int walk_things(loader_t *l, size_t i)
+static int walk_things(loader_t *l, const yaml_t *section, const char *path, const thing_t *kind, void *owner);
+
+/* An endpoint begins as its provider. */
+static int walk_endpoints(loader_t *l, const yaml_t *v, const char *path, conf_provider_t *p)
 {
-    yaml_t *section = yaml_get(l->c->tree, things[i].section);
-    char   *base;
-    int     rc = 0;
+    const yaml_t *section = yaml_get(v, "endpoints");
+    const char   *sub = joined(l->a, path, "endpoints");
+    int           rc = name_things(l, section, sub, &endpoints, p);
 
-    memcpy(&base, (char *) l->c + things[i].array, sizeof(base));
-    for (yaml_t *v = section->first; rc == 0 && v != NULL; v = v->next, base += things[i].size) {
-        const char *path = joined(l->a, things[i].section, v->name);
+    for (size_t i = 0; rc == 0 && i < p->nendpoints; i++) {
+        conf_provider_t *e = &p->endpoints[i];
+        const char      *name = arena_printf(l->a, "%s/%s", p->name, e->name);
 
-        rc = set_defaults(l, things[i].pattern, base);
-        rc = rc ? rc : walk(l, v, things[i].pattern, path, base);
-        rc = rc ? rc : check_needed(l, v, things[i].pattern, path, base);
+        *e = *p;
+        e->name = name;
+        e->endpoints = NULL;
+        e->nendpoints = 0;
+    }
+    return rc || section == NULL ? rc : walk_things(l, section, sub, &endpoints, p);
+}
+
+static int walk_routes(loader_t *l, const yaml_t *v, const char *path, conf_tenant_t *t)
+{
+    const yaml_t *section = yaml_get(v, "routes");
+    const char   *sub = joined(l->a, path, "routes");
+    int           rc = name_things(l, section, sub, &routes, t);
+
+    return rc || section == NULL ? rc : walk_things(l, section, sub, &routes, t);
+}
+
+static int walk_things(loader_t *l, const yaml_t *section, const char *path, const thing_t *kind, void *owner)
+{
+    char *base;
+    int   rc = 0;
+
+    memcpy(&base, (char *) owner + kind->array, sizeof(base));
+    for (yaml_t *v = section->first; rc == 0 && v != NULL; v = v->next, base += kind->size) {
+        const char *at = joined(l->a, path, v->name);
+
+        rc = set_defaults(l, kind->pattern, base);
+        rc = rc ? rc : walk(l, v, kind->pattern, at, base);
+        rc = rc ? rc : check_needed(l, v, kind->pattern, at, base);
+        if (rc == 0 && strcmp(kind->section, "providers") == 0) {
+            rc = walk_endpoints(l, v, at, (conf_provider_t *) (void *) base);
+        } else if (rc == 0 && strcmp(kind->section, "tenants") == 0) {
+            rc = walk_routes(l, v, at, (conf_tenant_t *) (void *) base);
+        }
     }
     return rc;
 }
 
 /* --- all of it --- */
+
+/* A provider without endpoints is its own. */
+static int finish_providers(loader_t *l)
+{
+    conf_t *c = l->c;
+
+    for (size_t i = 0; i < c->nproviders; i++) {
+        conf_provider_t *p = &c->providers[i];
+
+        if (p->nendpoints == 0) {
+            conf_provider_t *own = arena_calloc(l->a, sizeof(*own));
+            *own = *p;
+            p->endpoints = own;
+            p->nendpoints = 1;
+        }
+        for (size_t k = 0; k < p->nendpoints; k++) {
+            conf_provider_t *e = &p->endpoints[k];
+
+            e->index = c->nendpoints++;
+            if (strcmp(e->kind, "openai") == 0 && e->base_url[0] == '\0') {
+                return conf_fail_at(l, yaml_get(yaml_get(c->tree, "providers"), p->name), arena_printf(l->a, "providers.%s.base_url", p->name),
+                                    "expected a URL such as https://api.openai.com/v1, got nothing: kind openai needs one");
+            }
+        }
+    }
+    return 0;
+}
 
 /* What the defaults leave open. */
 static int finish(loader_t *l)
@@ -477,7 +307,7 @@ static int finish(loader_t *l)
     if (c->node == NULL) {
         char host[64] = "";
         gethostname(host, sizeof(host) - 1);
-        c->node = arena_strdup(l->a, host[0] && name_ok(host) ? host : "localhost");
+        c->node = arena_strdup(l->a, host[0] && conf_name_ok(host) ? host : "localhost");
     }
     if (c->workers == 0) {
         long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -486,14 +316,7 @@ static int finish(loader_t *l)
     for (size_t i = 0; i < c->nmodels; i++) {
         c->models[i].upstream = c->models[i].upstream != NULL ? c->models[i].upstream : c->models[i].name;
     }
-    for (size_t i = 0; i < c->nproviders; i++) {
-        if (strcmp(c->providers[i].kind, "openai") == 0 && c->providers[i].base_url[0] == '\0') {
-            const char *path = arena_printf(l->a, "providers.%s.base_url", c->providers[i].name);
-            return fail_at(l, yaml_get(yaml_get(c->tree, "providers"), c->providers[i].name), path,
-                           "expected a URL such as https://api.openai.com/v1, got nothing: kind openai needs one");
-        }
-    }
-    return 0;
+    return finish_providers(l);
 }
 
 static int read_files(loader_t *l, const char *const *files, size_t n)
@@ -510,13 +333,15 @@ static int load(loader_t *l, const char *const *files, size_t n)
 {
     int rc = read_files(l, files, n);
 
-    rc = rc ? rc : name_things(l);
+    for (size_t i = 0; rc == 0 && i < SI_COUNT(things); i++) {
+        rc = name_things(l, yaml_get(l->c->tree, things[i].section), things[i].section, &things[i], l->c);
+    }
     rc = rc ? rc : set_defaults(l, "", l->c);
     for (yaml_t *v = rc ? NULL : l->c->tree->first; rc == 0 && v != NULL; v = v->next) {
-        rc = is_thing_section(v->name) ? 0 : walk_member(l, v, "", "", l->c);
+        rc = walk_member(l, v, "", "", l->c);
     }
     for (size_t i = 0; rc == 0 && i < SI_COUNT(things); i++) {
-        rc = walk_things(l, i);
+        rc = walk_things(l, yaml_get(l->c->tree, things[i].section), things[i].section, &things[i], l->c);
     }
     return rc ? rc : finish(l);
 }
@@ -557,6 +382,26 @@ const conf_agent_t *conf_agent(const conf_t *c, str_t name)
     for (size_t i = 0; i < c->nagents; i++) {
         if (str_is(name, c->agents[i].name)) {
             return &c->agents[i];
+        }
+    }
+    return NULL;
+}
+
+const conf_task_t *conf_task(const conf_t *c, str_t name)
+{
+    for (size_t i = 0; i < c->ntasks; i++) {
+        if (str_is(name, c->tasks[i].name)) {
+            return &c->tasks[i];
+        }
+    }
+    return NULL;
+}
+
+const conf_tenant_t *conf_tenant(const conf_t *c, str_t id)
+{
+    for (size_t i = 0; i < c->ntenants; i++) {
+        if (str_is(id, c->tenants[i].name)) {
+            return &c->tenants[i];
         }
     }
     return NULL;

@@ -1,7 +1,8 @@
 /*
  * The configuration: YAML files, later ones over earlier ones (maps are merged, other values
  * replaced; null gives a value its default back),
- * checked against one key table (conf/keys.c). Provider and model "offline" and agent "default" are built in.
+ * checked against one key table (conf/keys.c). Provider and model "offline",
+ * agent "default" and the tasks are built in.
  */
 #ifndef SI_CONF_H
 #define SI_CONF_H
@@ -10,26 +11,54 @@
 
 #include "base/arena.h"
 
+/* An ordered list of models, the first one preferred. */
 typedef struct {
-    const char *name;
+    const struct conf_model *const *p;
+    size_t      n;
+} conf_models_t;
+
+#define CONF_MODELS_MAX  16     /* in one list */
+
+/* Where models live; also one key or region of it, which has all that the provider has. */
+typedef struct conf_provider {
+    const char *name;           /* of an endpoint: "provider/endpoint" */
     const char *kind;           /* "openai" or "offline" */
     const char *base_url;       /* without a trailing slash; "" for offline */
     const char *api_key;        /* resolved secret; never printed; may be "" */
-    uint64_t    connect_ms, first_byte_ms, idle_ms;
+    uint64_t    connect_ms, first_byte_ms, first_token_ms, idle_ms;
+    uint64_t    weight;         /* among the endpoints of a provider */
+    struct conf_provider *endpoints; size_t nendpoints;     /* one at least: the provider itself when it names none; of an endpoint: none */
+    size_t      index;          /* of an endpoint: among those of all providers */
 } conf_provider_t;
 
-typedef struct {
+typedef struct conf_model {
     const char *name;           /* as clients name it */
     const conf_provider_t *provider;
     const char *upstream;       /* the provider's name of it; default: name */
     uint64_t    max_tokens;     /* of one answer; 0: the provider's default */
+    conf_models_t fallback;     /* asked next when this one fails */
+    conf_models_t context_fallback, filter_fallback;    /* when the prompt is too long for it, or its content filter stops it; empty: fallback */
 } conf_model_t;
 
 typedef struct {
     const char *name;
-    const char *model;          /* a model's name, or NULL: the default model */
+    const char *model;          /* a model's name, or NULL: those of the task */
+    conf_models_t fallback;     /* asked next when `model` fails */
+    const char *task;           /* a name under tasks */
     const char *prompt;         /* system prompt, may be "" */
 } conf_agent_t;
+
+/* A class of work, or what a tenant has instead of a name. */
+typedef struct {
+    const char *name;
+    conf_models_t models;
+} conf_task_t;
+
+typedef struct {
+    const char *name;           /* the tenant's id */
+    conf_models_t models;       /* that its calls may use; empty: all */
+    conf_task_t *routes; size_t nroutes;    /* models instead of those of an agent, a task or a model of this name */
+} conf_tenant_t;
 
 typedef struct conf {
     arena_t    *arena;
@@ -52,6 +81,9 @@ typedef struct conf {
     uint64_t    input_max;      /* bytes of one user message */
     uint64_t    answer_max;     /* bytes of one answer */
     uint64_t    history_messages, history_tokens;
+    uint64_t    gateway_attempts, gateway_restarts, gateway_deadline, gateway_backoff, gateway_backoff_max, gateway_wait;
+    uint64_t    gateway_cooldown, gateway_cooldown_max, gateway_key_rest;       /* ms, see llm/health.h */
+    uint64_t    breaker_percent, breaker_calls, breaker_window, breaker_open;
     uint64_t    websocket_ping; /* ms of silence after which a client is pinged */
     uint64_t    lease_ms;       /* a worker silent for so long is dead */
     uint64_t    drain_ms;       /* a draining worker leaves after this at the latest */
@@ -59,6 +91,9 @@ typedef struct conf {
     conf_provider_t *providers; size_t nproviders;
     conf_model_t    *models;    size_t nmodels;
     conf_agent_t    *agents;    size_t nagents;
+    conf_task_t     *tasks;     size_t ntasks;
+    conf_tenant_t   *tenants;   size_t ntenants;
+    size_t      nendpoints;     /* of all providers */
     const char *default_model, *default_agent;
 
     struct yaml *tree;          /* private to conf/: what the files say, and where */
@@ -75,5 +110,7 @@ void    conf_free(conf_t *c);
 void    conf_print(const conf_t *c, FILE *out);
 const conf_model_t *conf_model(const conf_t *c, str_t name);
 const conf_agent_t *conf_agent(const conf_t *c, str_t name);
+const conf_task_t  *conf_task(const conf_t *c, str_t name);
+const conf_tenant_t *conf_tenant(const conf_t *c, str_t id);
 
 #endif

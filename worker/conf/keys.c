@@ -8,6 +8,8 @@
 #define PROVIDER(member)  offsetof(conf_provider_t, member)
 #define MODEL(member)     offsetof(conf_model_t, member)
 #define AGENT(member)     offsetof(conf_agent_t, member)
+#define TASK(member)      offsetof(conf_task_t, member)
+#define TENANT(member)    offsetof(conf_tenant_t, member)
 
 #define KIB   1024ull
 #define MIB   (1024 * KIB)
@@ -67,6 +69,33 @@ const conf_key_t conf_keys[] = {
     { "history.tokens", KEY_NUMBER, "8000", 0, 2000000, IN(history_tokens), NULL,
       "and how many tokens these may have together (estimated)", false },
 
+    { "gateway.attempts", KEY_NUMBER, "3", 1, 10, IN(gateway_attempts), NULL,
+      "how often one model is asked in a call before the next one is", false },
+    { "gateway.restarts", KEY_NUMBER, "2", 0, 5, IN(gateway_restarts), NULL,
+      "how often a turn's answer may begin anew at another model after it was seen", false },
+    { "gateway.deadline", KEY_DURATION, "10m", 1 * SEC, 24 * HOUR, IN(gateway_deadline), NULL,
+      "how long a call may take in all, with its retries and waits", false },
+    { "gateway.backoff", KEY_DURATION, "500ms", 10, 60 * SEC, IN(gateway_backoff), NULL,
+      "pause before the first retry; it doubles, and is made 0.8 to 1.2 times as long at random", false },
+    { "gateway.backoff_max", KEY_DURATION, "5s", 10, 600 * SEC, IN(gateway_backoff_max), NULL,
+      "the longest such pause", false },
+    { "gateway.wait", KEY_DURATION, "10s", 0, 600 * SEC, IN(gateway_wait), NULL,
+      "how long a call waits for the next key to come back when all rest", false },
+    { "gateway.cooldown", KEY_DURATION, "5s", 10, 600 * SEC, IN(gateway_cooldown), NULL,
+      "how long a key rests for a model after 429 when the provider does not say", false },
+    { "gateway.cooldown_max", KEY_DURATION, "2m", 10, 24 * HOUR, IN(gateway_cooldown_max), NULL,
+      "the longest rest that a provider may ask for", false },
+    { "gateway.key_rest", KEY_DURATION, "5m", 10, 24 * HOUR, IN(gateway_key_rest), NULL,
+      "how long a key that was refused (401, 402, 403) is left out", false },
+    { "gateway.breaker_percent", KEY_NUMBER, "50", 1, 100, IN(breaker_percent), NULL,
+      "a model at a key is left out when more of its calls fail", false },
+    { "gateway.breaker_calls", KEY_NUMBER, "5", 1, 10000, IN(breaker_calls), NULL,
+      "and so many were made at least", false },
+    { "gateway.breaker_window", KEY_DURATION, "60s", 1 * SEC, 1 * HOUR, IN(breaker_window), NULL,
+      "within so long", false },
+    { "gateway.breaker_open", KEY_DURATION, "10s", 10, 1 * HOUR, IN(breaker_open), NULL,
+      "for so long; then one call tries whether it is well again", false },
+
     { "websocket.ping", KEY_DURATION, "20s", 100, 600 * SEC, IN(websocket_ping), NULL,
       "a client of a WebSocket that is silent for so long is pinged, and closed when it stays silent for as long again", false },
 
@@ -76,7 +105,7 @@ const conf_key_t conf_keys[] = {
       "a draining worker leaves after this at the latest, even if turns still run", false },
 
     { "default_model", KEY_MODEL, "offline", 0, 0, IN(default_model), NULL,
-      "model of a turn whose request and agent name none", false },
+      "model of a turn whose request, agent and task name none", false },
     { "default_agent", KEY_AGENT, "default", 0, 0, IN(default_agent), NULL,
       "agent of a turn whose request names none", false },
 
@@ -90,8 +119,16 @@ const conf_key_t conf_keys[] = {
       "until the connection stands", false },
     { "providers.*.first_byte_timeout", KEY_DURATION, "60s", 10, 1 * HOUR, PROVIDER(first_byte_ms), NULL,
       "until the first byte of the answer", false },
+    { "providers.*.first_token_timeout", KEY_DURATION, "2m", 10, 1 * HOUR, PROVIDER(first_token_ms), NULL,
+      "until the first piece of the answer, whatever else comes before", false },
     { "providers.*.idle_timeout", KEY_DURATION, "60s", 10, 1 * HOUR, PROVIDER(idle_ms), NULL,
-      "between two bytes of the answer", false },
+      "between two pieces of the answer", false },
+    { "providers.*.endpoints.*.base_url", KEY_URL, NULL, 1, 1024, PROVIDER(base_url), "http://|https://",
+      "of one of several keys or regions; default: the provider's", false },
+    { "providers.*.endpoints.*.api_key", KEY_SECRET, NULL, 0, 4096, PROVIDER(api_key), NULL,
+      "its key; default: the provider's", false },
+    { "providers.*.endpoints.*.weight", KEY_NUMBER, "1", 1, 1000, PROVIDER(weight), NULL,
+      "its share of the calls", false },
 
     { "models.*.provider", KEY_PROVIDER, NULL, 0, 0, MODEL(provider), NULL,
       "which provider has it", true },
@@ -100,10 +137,29 @@ const conf_key_t conf_keys[] = {
     { "models.*.max_tokens", KEY_NUMBER, "0", 0, 10000000, MODEL(max_tokens), NULL,
       "of one answer; 0: the provider's default", false },
 
+    { "models.*.fallback", KEY_MODELS, "", 0, 0, MODEL(fallback), NULL,
+      "models that are asked in this order when it fails", false },
+    { "models.*.context_fallback", KEY_MODELS, "", 0, 0, MODEL(context_fallback), NULL,
+      "the same when the prompt is too long for it; default: fallback", false },
+    { "models.*.filter_fallback", KEY_MODELS, "", 0, 0, MODEL(filter_fallback), NULL,
+      "the same when its content filter refuses the prompt; default: fallback", false },
+
+    { "tasks.*.models", KEY_MODELS, "", 0, 0, TASK(models), NULL,
+      "models for this class of work in the order in which they are asked; default: default_model", false },
+
     { "agents.*.model", KEY_MODEL, NULL, 0, 0, AGENT(model), NULL,
-      "model of its turns whose request names none; default: default_model", false },
+      "model of its turns whose request names none; default: those of its task", false },
+    { "agents.*.fallback", KEY_MODELS, "", 0, 0, AGENT(fallback), NULL,
+      "models that are asked in this order when that one fails; default: the model's own", false },
+    { "agents.*.task", KEY_TASK, "quick", 0, 0, AGENT(task), NULL,
+      "class of its work, which has the models if it names none", false },
     { "agents.*.prompt", KEY_TEXT, "", 0, 65536, AGENT(prompt), NULL,
       "system prompt", false },
+
+    { "tenants.*.models", KEY_MODELS, "", 0, 0, TENANT(models), NULL,
+      "models that the calls of this tenant (by its id) may use; default: all", false },
+    { "tenants.*.routes.*.models", KEY_MODELS, "", 0, 0, TASK(models), NULL,
+      "what this tenant gets instead of the models of an agent, a task or a model of this name", false },
 };
 
 const size_t conf_nkeys = SI_COUNT(conf_keys);
@@ -165,6 +221,12 @@ void conf_expected(const conf_key_t *k, char *out, size_t cap)
         break;
     case KEY_AGENT:
         snprintf(out, cap, "a name under agents");
+        break;
+    case KEY_TASK:
+        snprintf(out, cap, "a name under tasks");
+        break;
+    case KEY_MODELS:
+        snprintf(out, cap, "a list of at most %d names under models", CONF_MODELS_MAX);
         break;
     case KEY_SECRET:
         snprintf(out, cap, "env:NAME or file:PATH");

@@ -16,12 +16,14 @@ typedef enum {
     KEY_PROVIDER,       /* a name under providers -> const conf_provider_t * */
     KEY_MODEL,          /* a name under models -> const char * */
     KEY_AGENT,          /* a name under agents -> const char * */
+    KEY_TASK,           /* a name under tasks -> const char * */
+    KEY_MODELS,         /* a list of names under models -> conf_models_t */
     KEY_SECRET,         /* nothing, or a reference to it: env:NAME, file:PATH -> const char * */
     KEY_PLACE           /* text or reference: for a URL that may hold a password; printed without it */
 } key_type_t;
 
 typedef struct {
-    const char *path;       /* "database.pool"; a star stands for any name: "models.*.provider" */
+    const char *path;       /* "database.pool"; a star stands for any name: "models.*.provider", "providers.*.endpoints.*.weight" */
     key_type_t  type;
     const char *fallback;   /* the default as one would write it; NULL: found out at run time, or `needed` */
     uint64_t    min, max;

@@ -92,26 +92,34 @@ static const char *computed(const conf_t *c, const conf_key_t *k, const char *na
         snprintf(out, cap, "%llu", (unsigned long long) c->workers);
     } else if (last != NULL && strcmp(last, ".upstream") == 0) {
         snprintf(out, cap, "%s", name);
-    } else if (last != NULL && strcmp(last, ".model") == 0) {
-        snprintf(out, cap, "%s", c->default_model);
     } else {
-        return NULL;                                    /* log.file: standard error */
+        return NULL;                                    /* log.file: standard error; agents.*.model: those of the task */
     }
     return out;
 }
 
-/* map: where the last part of the key's path stands, or does not. */
-static void print_key(const conf_t *c, FILE *out, const conf_key_t *k, const yaml_t *map, const char *name)
+static void print_list(FILE *out, const yaml_t *list)
 {
-    const char   *star = strchr(k->path, '*'), *last = strrchr(k->path, '.');
+    fputc('[', out);
+    for (const yaml_t *v = list->first; v != NULL; v = v->next) {
+        print_text(out, v->text);
+        fputs(v->next != NULL ? ", " : "", out);
+    }
+    fprintf(out, "]    # %s:%d\n", list->file, list->line);
+}
+
+/* map: where the last part of the key's path stands, or does not; name: of the thing it belongs to, path: of the key. */
+static void print_key(const conf_t *c, FILE *out, const conf_key_t *k, const yaml_t *map, const char *name, const char *path)
+{
+    const char   *last = strrchr(k->path, '.');
     const yaml_t *v = yaml_get(map, last != NULL ? last + 1 : k->path);
     const char   *text;
     char          made[256];
 
-    if (star != NULL) {
-        fprintf(out, "%.*s%s%s = ", (int) (star - k->path), k->path, name, star + 1);
-    } else {
-        fprintf(out, "%s = ", k->path);
+    fprintf(out, "%s = ", path);
+    if (v != NULL && v->kind == YAML_LIST) {
+        print_list(out, v);
+        return;
     }
     if (v != NULL && v->kind == YAML_TEXT) {
         print_value(out, k, v->text);
@@ -119,7 +127,9 @@ static void print_key(const conf_t *c, FILE *out, const conf_key_t *k, const yam
         return;
     }
     text = k->fallback != NULL ? k->fallback : computed(c, k, name, made, sizeof(made));
-    if (text != NULL) {
+    if (k->type == KEY_MODELS) {
+        fputs("[]", out);
+    } else if (text != NULL) {
         print_value(out, k, text);
     } else {
         fputs("null", out);
@@ -127,13 +137,34 @@ static void print_key(const conf_t *c, FILE *out, const conf_key_t *k, const yam
     fputs("    # default\n", out);
 }
 
+/* A key of the thing v, or of all things within it; rest: what of its path is below v. */
+static void print_below(const conf_t *c, FILE *out, const conf_key_t *k, const yaml_t *v, const char *rest, const char *path)
+{
+    const char *star = strchr(rest, '*');
+    char        name[64], sub[4 * YAML_NAME_MAX + 64];
+
+    if (star == NULL) {
+        snprintf(sub, sizeof(sub), "%s%s", path, rest);
+        print_key(c, out, k, v, v->name, sub);
+        return;
+    }
+    snprintf(name, sizeof(name), "%.*s", (int) (star - rest - 2), rest + 1);       /* ".endpoints.*" */
+    v = yaml_get(v, name);
+    for (const yaml_t *m = v != NULL ? v->first : NULL; m != NULL; m = m->next) {
+        snprintf(sub, sizeof(sub), "%s.%s.%s", path, name, m->name);
+        print_below(c, out, k, m, star + 1, sub);
+    }
+}
+
 static void print_things(const conf_t *c, FILE *out, size_t first, size_t n, const char *section)
 {
     const yaml_t *map = yaml_get(c->tree, section);
+    char          path[2 * YAML_NAME_MAX + 32];
 
     for (const yaml_t *v = map != NULL ? map->first : NULL; v != NULL; v = v->next) {
+        snprintf(path, sizeof(path), "%s.%s", section, v->name);
         for (size_t i = first; i < first + n; i++) {
-            print_key(c, out, &conf_keys[i], v, v->name);
+            print_below(c, out, &conf_keys[i], v, strchr(conf_keys[i].path, '*') + 1, path);
         }
     }
 }
@@ -149,7 +180,7 @@ void conf_print(const conf_t *c, FILE *out)
 
         snprintf(section, sizeof(section), "%.*s", (int) (len > 0 ? len - 1 : 0), k->path);
         if (strchr(k->path, '*') == NULL) {
-            print_key(c, out, k, len > 0 ? yaml_get(c->tree, section) : c->tree, "");
+            print_key(c, out, k, len > 0 ? yaml_get(c->tree, section) : c->tree, "", k->path);
         } else {
             while (i + n < conf_nkeys && strncmp(conf_keys[i + n].path, k->path, len) == 0) {
                 n++;

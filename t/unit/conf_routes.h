@@ -1,0 +1,99 @@
+/* Part of conf.c: lists of models, endpoints, tenants. */
+static const char routing[] =
+    "providers:\n"
+    "  p:\n"
+    "    kind: openai\n"
+    "    base_url: http://one\n"
+    "    api_key: env:SI_TEST_KEY\n"
+    "    idle_timeout: 1s\n"
+    "    endpoints:\n"
+    "      a: { weight: 3 }\n"
+    "      b.2: { base_url: http://two/, api_key: env:SI_TEST_KEY2 }\n"
+    "models:\n"
+    "  m1: { provider: p, fallback: [m2, offline], context_fallback: [m2] }\n"
+    "  m2: { provider: p }\n"
+    "tasks: { code: { models: [m2, m1] }, odd: {} }\n"
+    "agents: { dev: { model: m1, fallback: [m2], task: code } }\n"
+    "tenants: { t-1: { models: [m1], routes: { dev: { models: [m2] }, gpt-4.1: { models: [m1] } } } }\n";
+
+static void routes(test_t *t)
+{
+    const char *err;
+    conf_t     *c;
+
+    setenv("SI_TEST_KEY", "k1", 1);
+    setenv("SI_TEST_KEY2", "k2", 1);
+    c = load1(t, routing, &err);
+    if (!ok(c != NULL, "routes")) {
+        diag("%s", err);
+        return;
+    }
+    const conf_model_t    *m1 = conf_model(c, STR("m1"));
+    const conf_provider_t *p = m1->provider;
+    is_int((long long) p->nendpoints, 2, "two endpoints");
+    is_str(p->endpoints[0].name, "p/a", "an endpoint's name");
+    is_str(p->endpoints[0].base_url, "http://one", "it has what its provider has");
+    is_str(p->endpoints[0].api_key, "k1", "its key too");
+    is_int((long long) p->endpoints[0].weight, 3, "a weight");
+    is_str(p->endpoints[1].base_url, "http://two", "but for what it says");
+    is_str(p->endpoints[1].api_key, "k2", "of its own");
+    is_int((long long) p->endpoints[1].idle_ms, 1000, "the rest stays");
+    is_int((long long) p->endpoints[1].weight, 1, "the default weight");
+    is_int((long long) conf_model(c, STR("offline"))->provider->nendpoints, 1, "a provider without any is its own");
+    is_int((long long) c->nendpoints, 3, "all are counted");
+    ok(p->endpoints[0].index != p->endpoints[1].index && p->endpoints[1].index < 3, "and numbered");
+    is_int((long long) m1->fallback.n, 2, "a list");
+    ok(m1->fallback.p[0] == conf_model(c, STR("m2")) && m1->fallback.p[1] == conf_model(c, STR("offline")), "in its order");
+    is_int((long long) m1->filter_fallback.n, 0, "an empty one");
+    ok(conf_task(c, STR("code"))->models.p[0] == conf_model(c, STR("m2")), "a task's models");
+    ok(conf_task(c, STR("quick"))->models.n == 0 && conf_task(c, STR("no")) == NULL, "a task that is built in, and one that is not");
+    is_str(conf_agent(c, STR("dev"))->task, "code", "an agent's task");
+    is_str(conf_agent(c, STR("default"))->task, "quick", "the cheap one by default");
+    const conf_tenant_t *tenant = conf_tenant(c, STR("t-1"));
+    ok(tenant->models.n == 1 && tenant->nroutes == 2 && conf_tenant(c, STR("t-2")) == NULL, "a tenant's policy");
+    is_str(tenant->routes[1].name, "gpt-4.1", "a route for a name with a dot");
+    ok(tenant->routes[0].models.p[0] == conf_model(c, STR("m2")), "and its models");
+
+    const char *text = printed(t, c);
+    ok(strstr(text, "models.m1.fallback = [\"m2\", \"offline\"]    # ") != NULL, "a list is printed");
+    ok(strstr(text, "providers.p.endpoints.a.weight = 3    # ") != NULL, "and a thing within a thing");
+    ok(strstr(text, "tenants.t-1.routes.gpt-4.1.models = [\"m1\"]    # ") != NULL, "also with a dot");
+    conf_free(c);
+
+    refused(t, "models:\n  m:\n    provider: offline\n    fallback: [offline, n]",
+            "a.yaml:4: models.m.fallback: expected a list of at most 16 names under models, got \"n\"");
+    refused(t, "models:\n  m: { provider: offline, fallback: offline }",
+            "a.yaml:2: models.m.fallback: expected a list of at most 16 names under models, got \"offline\"");
+    refused(t, "tasks: { quick: { models: [[offline]] } }",
+            "a.yaml:1: tasks.quick.models: expected a list of at most 16 names under models, got a list");
+    refused(t, "agents: { a: { task: none } }", "a.yaml:1: agents.a.task: expected a name under tasks, got \"none\"");
+    refused(t, "providers:\n  p:\n    kind: offline\n    endpoints:\n      x: { kind: openai }",
+            "a.yaml:5: providers.p.endpoints.x.kind: no such key, expected one of base_url, api_key, weight");
+    refused(t, "providers: { p: { kind: offline, endpoints: { x: { weight: 0 } } } }",
+            "a.yaml:1: providers.p.endpoints.x.weight: expected a whole number from 1 to 1000, got \"0\"");
+    refused(t, "providers: { p: { kind: offline, endpoints: 1 } }",
+            "a.yaml:1: providers.p.endpoints: expected a map of keys and values, got \"1\"");
+    refused(t, "tenants: { x: { routes: { dev: { model: offline } } } }",
+            "a.yaml:1: tenants.x.routes.dev.model: no such key, expected one of models");
+}
+
+/* The example that ships. */
+static void example_models(test_t *t)
+{
+    const char *files[] = { arena_printf(t->a, "%s/conf/si.yaml", t->root), arena_printf(t->a, "%s/conf/models.yaml", t->root) }, *err = NULL;
+
+    setenv("OPENAI_API_KEY", "k1", 1);
+    setenv("OPENAI_API_KEY_2", "k2", 1);
+    setenv("OPENROUTER_API_KEY", "k3", 1);
+    conf_t *c = conf_load(t->a, files, 2, &err);
+    if (!ok(c != NULL, "conf/models.yaml is right")) {
+        diag("%s", err);
+        return;
+    }
+    for (const char *const *name = (const char *const []) { "dev", "pm", "architect", NULL }; *name; name++) {
+        const conf_agent_t *agent = conf_agent(c, str_of(*name));
+        ok(agent != NULL && agent->model != NULL && agent->fallback.n > 0, "%s has a primary and a fallback", *name);
+    }
+    ok(conf_task(c, STR("quick"))->models.n > 1, "and there is something cheap for the others");
+    conf_free(c);
+}
