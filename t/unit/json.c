@@ -90,6 +90,11 @@ static void test_helpers(void)
     is_int(json_dump(&b, v), SI_ENOMEM, "over the maximum");
     is_int((long long) b.n, 28, "it appends nothing");
     buf_free(&b);
+
+    v = json_own(a, json_parse(a, STR("[0.3,1.0,0.1,1e300]"), &err));
+    is_str(json_text(a, v), "[0.3,1.0,0.1,1e300]", "numbers in the fewest digits that give them back");
+    v = json_own(a, json_pack("{s:[f]}", "sum", 0.1 + 0.2));
+    is_str(json_text(a, v), "{\"sum\":[0.30000000000000004]}", "and no fewer");
 }
 
 int main(void)

@@ -32,6 +32,7 @@ typedef struct {
     const stream_t    *streams;     /* until path is NULL */
     const answer_t    *answers;
     const recording_t *recordings;
+    bool               unmarked;    /* nothing but the connection says that no more will come */
 } script_t;
 
 typedef struct {

@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include <stdio.h>
+
 static void decref(void *v)
 {
     json_decref(v);
@@ -81,11 +83,47 @@ static int dump_to(const char *p, size_t n, void *b)
     return buf_append(b, p, n);
 }
 
+/* Whether so many digits give every number of v back. Nested as deep as json_parse() lets through. */
+static bool digits_do(const json_t *v, int digits)
+{
+    const json_t *member;
+    const char   *name;
+    size_t        i;
+    char          text[40];
+
+    if (json_is_real(v)) {
+        snprintf(text, sizeof text, "%.*g", digits, json_real_value(v));
+        return strtod(text, NULL) == json_real_value(v);
+    }
+    json_object_foreach((json_t *) (uintptr_t) v, name, member) {
+        if (!digits_do(member, digits)) {
+            return false;
+        }
+    }
+    json_array_foreach(v, i, member) {
+        if (!digits_do(member, digits)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* 0.3 is written as 0.3, not as 0.29999999999999999. */
+static size_t flags(const json_t *v)
+{
+    int digits = 15;
+
+    while (digits < 17 && !digits_do(v, digits)) {
+        digits++;
+    }
+    return JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits);
+}
+
 int json_dump(buf_t *b, const json_t *v)
 {
     size_t before = b->n;
 
-    if (json_dump_callback(v, dump_to, b, JSON_COMPACT | JSON_ENCODE_ANY) != 0) {
+    if (json_dump_callback(v, dump_to, b, flags(v)) != 0) {
         b->n = before;      /* all or nothing */
         return SI_ENOMEM;
     }
@@ -94,10 +132,11 @@ int json_dump(buf_t *b, const json_t *v)
 
 char *json_text(arena_t *a, const json_t *v)
 {
-    size_t n = json_dumpb(v, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
+    size_t how = flags(v);
+    size_t n = json_dumpb(v, NULL, 0, how);
     char *p = arena_alloc(a, n + 1);
 
-    if (n == 0 || json_dumpb(v, p, n, JSON_COMPACT | JSON_ENCODE_ANY) != n) {
+    if (n == 0 || json_dumpb(v, p, n, how) != n) {
         si_die("json_text: the value cannot be written");
     }
     p[n] = '\0';

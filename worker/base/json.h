@@ -15,9 +15,9 @@
  * strings, invalid UTF-8 and bytes after the value.
  */
 json_t *json_parse(arena_t *a, str_t text, const char **err);
-/* Compact JSON into b. 0 or SI_ENOMEM (b's maximum). */
+/* Compact JSON into b, numbers in the fewest digits that give them back. 0 or SI_ENOMEM (b's maximum). */
 int     json_dump(buf_t *b, const json_t *v);
-/* Compact JSON in the arena. */
+/* The same in the arena. */
 char   *json_text(arena_t *a, const json_t *v);
 /* Frees v when the arena is freed; returns v. */
 json_t *json_own(arena_t *a, json_t *v);

@@ -290,9 +290,9 @@ static int finish_providers(loader_t *l)
             conf_provider_t *e = &p->endpoints[k];
 
             e->index = c->nendpoints++;
-            if (strcmp(e->kind, "openai") == 0 && e->base_url[0] == '\0') {
+            if (strcmp(e->kind, "offline") != 0 && e->base_url[0] == '\0') {
                 return conf_fail_at(l, yaml_get(yaml_get(c->tree, "providers"), p->name), arena_printf(l->a, "providers.%s.base_url", p->name),
-                                    "expected a URL such as https://api.openai.com/v1, got nothing: kind openai needs one");
+                                    arena_printf(l->a, "expected a URL such as https://api.openai.com/v1, got nothing: kind %s needs one", e->kind));
             }
         }
     }

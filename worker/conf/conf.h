@@ -22,7 +22,7 @@ typedef struct {
 /* Where models live; also one key or region of it, which has all that the provider has. */
 typedef struct conf_provider {
     const char *name;           /* of an endpoint: "provider/endpoint" */
-    const char *kind;           /* "openai" or "offline" */
+    const char *kind;           /* "openai", "openai-responses" or "offline" */
     const char *base_url;       /* without a trailing slash; "" for offline */
     const char *api_key;        /* resolved secret; never printed; may be "" */
     uint64_t    connect_ms, first_byte_ms, first_token_ms, idle_ms;

@@ -6,12 +6,11 @@
 
 /* Errors */
 
-/* The HTTP status that an error object of a stream stands for; 0: it does not say. */
-static int error_status(const json_t *e)
+int openai_error_status(const json_t *e)
 {
     static const struct { const char *word; int status; } words[] = {
         { "rate_limit", 429 }, { "insufficient_quota", 429 }, { "authentication", 401 }, { "invalid_api_key", 401 },
-        { "permission", 403 }, { "invalid_request", 400 }, { "context_length", 400 }, { "content_filter", 400 },
+        { "permission", 403 }, { "invalid_", 400 }, { "context_length", 400 }, { "content_filter", 400 },
     };
     static const char *const names[] = { "code", "status", "type" };
 
@@ -33,7 +32,7 @@ static int error_status(const json_t *e)
 
 static int read_error(reply_t *r, const json_t *v, const json_t *e)
 {
-    return reply_error(r, error_status(e), reply_message_of(v));
+    return reply_error(r, openai_error_status(e), reply_message_of(v));
 }
 
 /* Text */

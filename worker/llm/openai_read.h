@@ -17,5 +17,7 @@
 /* As format.h says. */
 int openai_read_event(reply_t *r, str_t type, str_t data);
 int openai_read_whole(reply_t *r, str_t body);
+/* The HTTP status that an error object of OpenAI's stands for, also within a stream; 0: it does not say. */
+int openai_error_status(const json_t *e);
 
 #endif
