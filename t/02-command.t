@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# The command line of si-worker: arguments, -t, --migrate, --create-key, and a reload that is refused.
+# The command lines of si-worker and sictl: arguments, -t, migrations, keys, and a reload that is refused.
 use strict;
 use warnings;
 use File::Temp qw(tempdir);
@@ -12,7 +12,7 @@ use Time::HiRes qw(sleep time);
 my $root = "$FindBin::Bin/..";
 my $build = $ENV{SI_BUILD} // "$root/.build/release";
 my $program = "$build/si-worker";
--x $program or BAIL_OUT("$program is missing: run scripts/build, or set SI_BUILD");
+-x $_ or BAIL_OUT("$_ is missing: run scripts/build, or set SI_BUILD") for $program, "$build/sictl";
 my $dir = tempdir('si-command-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my ($main, $master) = ($$);
 $SIG{INT} = $SIG{TERM} = sub { exit 1 };
@@ -31,25 +31,29 @@ sub slurp { open my $f, '<', shift or return ''; local $/; return <$f> // '' }
 
 # Runs it; exit status, what it printed, what it complained about.
 sub run {
-    my @args = @_;
+    my ($what, @args) = @_;
     my $pid = open(my $out, '-|') // die "fork: $!";
     if (!$pid) {
         open STDIN, '<', '/dev/null';
         open STDERR, '>', "$dir/stderr";
-        exec $program, @args or die;
+        exec $what, @args or die;
     }
     my $text = do { local $/; <$out> } // '';
     close $out;
     return ($? >> 8, $text, slurp("$dir/stderr"));
 }
 
-sub says {
-    my ($name, $status, $stderr, @args) = @_;
-    my ($s, $out, $err) = run(@args);
+sub said {
+    my ($what, $name, $status, $stderr, @args) = @_;
+    my ($s, $out, $err) = run($what, @args);
+    local $Test::Builder::Level = $Test::Builder::Level + 2;
     is($s, $status, "$name: exit status $status");
     like($err, qr/^$stderr$/, "$name: one line says why") if defined $stderr;
     return $out;
 }
+
+sub says { said($program, @_) }
+sub ctl { said("$build/sictl", @_) }
 
 # --- arguments and the configuration
 
@@ -59,10 +63,6 @@ my $good = "$root/conf/si.yaml";
 says('nothing', 2, qr/si-worker: no configuration: name one with -c \(see --help\)\n/);
 says('an unknown option', 2, qr/.*--what.*\n/, '-c', $good, '--what');
 says('an unknown argument', 2, qr/si-worker: unknown argument: what \(see --help\)\n/, '-c', $good, 'what');
-says('a missing user', 2, qr/si-worker: --create-key needs .*\n/, '-c', $good, '--create-key', 'dev');
-says('two things at once', 2, qr/si-worker: -t, --migrate .*exclude each other.*\n/, '-c', $good, '-t', '--migrate');
-says('a role for nothing', 2, qr/si-worker: --worker-role goes with --migrate.*\n/, '-c', $good, '--worker-role', 'x');
-says('scopes for nothing', 2, qr/si-worker: --scopes goes with --create-key.*\n/, '-c', $good, '--scopes', 'admin');
 says('too many files', 2, qr/si-worker: too many files.*\n/, map { ('-c', $good) } 1 .. 17);
 like(says('-t', 0, '', '-c', $good, '-t'), qr/^limits\.turns_max = 5000    # \Q$good\E:\d+$/m, '-t prints values and their places');
 my $over = file('over.yaml', "limits:\n  turns_max: 0\n");
@@ -77,24 +77,50 @@ my $pg = SI::Pg->start;
 $pg->sql($_, 'postgres') for 'CREATE ROLE si_owner LOGIN', 'CREATE ROLE si_worker LOGIN', 'CREATE ROLE w2 LOGIN', 'CREATE DATABASE si OWNER si_owner';
 my $db = file('db.yaml', 'database: { url: "' . $pg->conninfo('si_owner', 'si') . "\" }\n");
 my @conf = ('-c', $good, '-c', $db);
-like(says('--migrate', 0, '', @conf, '--migrate'), qr/^migrated 0001_tenant\n.*^granted si_worker/ms, 'a new schema');
-like(says('--migrate', 0, '', @conf, '--migrate', '--worker-role', 'w2'), qr/^the schema is at .*\ngranted w2/, 'and another role');
-says('--migrate', 1, qr/si-worker: the worker's role does not exist: w3\n/, @conf, '--migrate', '--worker-role=w3');
-my $key = says('--create-key', 0, '', @conf, '--create-key', 'dev', 'dev');
+like(ctl('migrate', 0, '', @conf, 'migrate'), qr/^migrated 0001_tenant\n.*^granted si_worker/ms, 'a new schema');
+like(ctl('migrate', 0, '', @conf, 'migrate', '--worker-role', 'w2'), qr/^the schema is at .*\ngranted w2/, 'and another role');
+ctl('migrate', 1, qr/sictl: the worker's role does not exist: w3\n/, @conf, 'migrate', '--worker-role=w3');
+my $key = ctl('key create', 0, '', @conf, 'key', 'create', 'dev', 'dev');
 like($key, qr/^sk_si_[0-9A-Za-z]{46}\n$/, 'a key');
-isnt(says('--create-key', 0, '', '--create-key', 'dev', 'dev', @conf), $key, 'and another one');
+isnt(ctl('key create', 0, '', 'key', 'create', 'dev', 'dev', @conf, '--name', 'Ann\'s', '--expires', '90d'), $key, 'and another one');
 is($pg->sql('SELECT count(*) FROM api_key', 'si'), 2, 'two keys');
 is($pg->sql('SELECT count(*) FROM app_user', 'si'), 1, 'of one user');
 is($pg->sql("SELECT count(*) FROM api_key WHERE hash = sha256('" . substr($key, 0, 52) . "')", 'si'), 1, 'kept as SHA-256');
-says('an admin', 0, '', @conf, '--create-key', 'dev', 'chief', '--scopes', 'admin');
-is($pg->sql("SELECT count(*) FROM api_key WHERE scopes = 'admin'", 'si'), 1, 'with the scope');
-says('no such scope', 1, qr/si-worker: there is no such scope, only admin: root\n/, @conf, '--create-key', 'dev', 'dev', '--scopes', 'root');
-says('a wrong name', 1, qr/si-worker: .*user\n/, @conf, '--create-key', 'dev', '');
+is($pg->sql("SELECT count(*) FROM api_key WHERE name = 'Ann''s' AND expires_at BETWEEN now() + '89d' AND now() + '91d'", 'si'), 1,
+    'a name and an end');
+ctl('an admin', 0, '', @conf, 'key', 'create', 'dev', 'chief', '--scopes', 'admin', '--expires', '2100-01-31T12:00:00Z');
+is($pg->sql("SELECT count(*) FROM api_key WHERE scopes = 'admin' AND expires_at = '2100-01-31 12:00Z'", 'si'), 1, 'with the scope');
+ctl('no such scope', 1, qr/sictl: there is no such scope, only admin: root\n/, @conf, 'key', 'create', 'dev', 'dev', '--scopes', 'root');
+ctl('an end that has been', 1, qr/sictl: --expires must be a time to come: 2001-01-01\n/, @conf, qw(key create dev dev --expires 2001-01-01));
+ctl('no time', 1, qr/sictl: --expires: ERROR: .*soon.*\n/, @conf, qw(key create dev dev --expires soon));
+ctl('a wrong name', 1, qr/sictl: .*user\n/, @conf, 'key', 'create', 'dev', '');
+is($pg->sql('SELECT count(*) FROM api_key', 'si'), 3, 'none of these is made');
+my $list = ctl('key list', 0, '', @conf, 'key', 'list', 'dev');
+is(scalar(() = $list =~ /\n/g), 4, 'a line each, and a head');
+like($list, qr/^ID .*NAME\n([0-9a-f-]{36})  sk_si_\w{4}…\w{4} .* -  .* dev +\n.*  dev +Ann's\n.* admin +chief +\n$/s, 'with what is known of them');
+my ($id) = $list =~ /^([0-9a-f-]{36}) .*Ann's$/m;
+ctl('no such tenant', 1, qr/sictl: there is no such tenant: nobody\n/, @conf, qw(key list nobody));
+ctl('no id', 1, qr/sictl: not the id of a key .*: x\n/, @conf, qw(key revoke dev x));
+ctl('no such key', 1, qr/sictl: this tenant has no such key: .*\n/, @conf, qw(key revoke dev), $id =~ tr/0-9/1-90/r);
+ctl('another tenant', 0, '', @conf, qw(key create other dev));
+ctl('its key', 1, qr/sictl: this tenant has no such key: .*\n/, @conf, qw(key revoke other), $id);
+file('redis.yaml', "redis: { url: \"unix://$dir/none.sock\" }\n");
+ctl('key revoke', 1, qr/sictl: Redis is away: .*\n/, @conf, '-c', "$dir/redis.yaml", 'key', 'revoke', 'dev', $id);
+is($pg->sql("SELECT string_agg(name, ',') FROM api_key WHERE revoked_at IS NOT NULL", 'si'), "Ann's", 'is done without Redis, too, and says so');
+
+like(ctl('--help', 0, '', '--help'), qr/^usage: sictl -c FILE/, 'a help text');
+ctl('no command', 2, qr/sictl: no command \(see --help\)\n/, @conf);
+ctl('no such command', 2, qr/sictl: no such command: key \(see --help\)\n/, @conf, 'key', 'eat');
+ctl('a missing user', 2, qr/sictl: key create takes a tenant and a user .*\n/, @conf, 'key', 'create', 'dev');
+ctl('too much', 2, qr/sictl: migrate takes no argument .*\n/, @conf, 'migrate', 'now');
+ctl('a role for nothing', 2, qr/sictl: an option that does not go with key list .*\n/, @conf, qw(key list dev --worker-role x));
+ctl('no configuration', 2, qr/sictl: no configuration: name one with -c .*\n/, 'migrate');
+
 file('db.yaml', "database: { url: host=/nowhere }\n");
-says('no database', 1, qr/si-worker: cannot connect to the database: .*\n/, @conf, '--migrate');
+ctl('no database', 1, qr/sictl: cannot connect to the database: .*\n/, @conf, 'migrate');
 {
     local $ENV{SI_DATABASE_URL} = $pg->conninfo('si_owner', 'si');
-    says('SI_DATABASE_URL', 0, '', @conf, '--migrate');
+    ctl('SI_DATABASE_URL', 0, '', @conf, 'migrate');
 }
 
 # --- the workers

@@ -128,6 +128,11 @@ subtest 'revoked' => sub {
     is $socket->close_code, 1008, 'its WebSocket is closed';
     is $admin->json(DELETE => "/v1/keys/$key[0]{id}")->{status}, 204, 'a second time is no harm';
     ok +(grep { $_->{id} eq $key[0]{id} && $_->{revoked} } @{ $admin->json(GET => '/v1/keys')->{json}{data} }), 'the list says so';
+    my $third = create_key($si, 'dev', 'dev', '--name', 'of the command line');
+    is at($_, $third)->json(GET => $door)->{status}, 404, 'a third is known to a node' for $si, $b;
+    my ($id) = sictl($si, 'key', 'list', 'dev') =~ /^(\S+) .* of the command line$/m;
+    like sictl($si, 'key', 'revoke', 'dev', $id), qr/^revoked \Q$id\E$/m, 'it is revoked from the command line';
+    poll_until { at($_, $third)->json(GET => $door)->{status} == 401 } 1, 'a node to refuse it' for $si, $b;
     is_problem $admin->json(DELETE => '/v1/keys/01936400-0000-7000-8000-000000000000'), 404, 'not_found', undef, 'one that is not there';
     is at($si, $key[1]{key})->json(DELETE => "/v1/keys/$key[1]{id}")->{status}, 204, 'a user revokes an own one';
     closed($_, $key[1]{key}, 0) for $si, $far;

@@ -8,7 +8,6 @@
 #include "base/proc.h"
 #include "conf/conf.h"
 #include "run/master.h"
-#include "store/admin.h"
 
 #define VERSION    "0.1.0"
 #define FILES_MAX  16
@@ -18,29 +17,22 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 typedef struct {
     const char *files[FILES_MAX];
     size_t      nfiles;
-    const char *pid_file, *worker_role, *tenant, *user, *scopes;
-    bool        test, migrate, create_key;
+    const char *pid_file;
+    bool        test;
     conf_t     *conf;           /* in force */
 } app_t;
 
 static const char help[] =
     "usage: si-worker -c FILE [-c FILE ...] [--pid FILE]\n"
     "       si-worker -c FILE ... -t\n"
-    "       si-worker -c FILE ... --migrate [--worker-role NAME]\n"
-    "       si-worker -c FILE ... --create-key TENANT USER [--scopes admin]\n"
     "\n"
     "  -c FILE              configuration (YAML); a later file lies over the earlier ones\n"
     "  -t                   check it, print every key with its value and where it comes from\n"
     "  --pid FILE           write the master's pid there\n"
-    "  --migrate            bring the database to the newest schema\n"
-    "  --worker-role NAME   role that the workers connect as, gets the rights they need (default: si_worker)\n"
-    "  --create-key T U     make a new API key for user U of tenant T (both are made if missing) and print it\n"
-    "  --scopes admin       that may manage the keys of the whole tenant\n"
     "  --version, --help\n"
     "\n"
-    "--migrate and --create-key connect with the connection string in the environment's SI_DATABASE_URL, if that is\n"
-    "set (the tables' owner), else with database.url. Without them the workers run until SIGTERM; SIGHUP reads the\n"
-    "files again, SIGQUIT waits for running turns, SIGUSR1 reopens the log.\n"
+    "The workers run until SIGTERM; SIGHUP reads the files again, SIGQUIT waits for running turns, SIGUSR1 reopens\n"
+    "the log. Migrations and keys: sictl.\n"
     "Exit status: 0 done, 1 failed, 2 wrong arguments or configuration.\n";
 
 static int usage(const char *what, const char *which)
@@ -111,19 +103,6 @@ static int take_option(app_t *app, int c)
     case 'p':
         app->pid_file = optarg;
         break;
-    case 'm':
-        app->migrate = true;
-        break;
-    case 'r':
-        app->worker_role = optarg;
-        break;
-    case 'k':
-        app->create_key = true;
-        app->tenant = optarg;
-        break;
-    case 's':
-        app->scopes = optarg;
-        break;
     case 'v':
         puts("si-worker " VERSION);
         exit(0);
@@ -138,26 +117,11 @@ static int take_option(app_t *app, int c)
 
 static int check_arguments(app_t *app, int argc, char **argv)
 {
-    if (app->create_key) {
-        if (optind == argc) {
-            return usage("--create-key needs a tenant and a user", "");
-        }
-        app->user = argv[optind++];
-    }
     if (optind < argc) {
         return usage("unknown argument: ", argv[optind]);
     }
     if (app->nfiles == 0) {
         return usage("no configuration: name one with -c", "");
-    }
-    if (app->test + app->migrate + app->create_key > 1) {
-        return usage("-t, --migrate and --create-key exclude each other", "");
-    }
-    if (app->worker_role != NULL && !app->migrate) {
-        return usage("--worker-role goes with --migrate", "");
-    }
-    if (app->scopes != NULL && !app->create_key) {
-        return usage("--scopes goes with --create-key", "");
     }
     return 0;
 }
@@ -165,10 +129,9 @@ static int check_arguments(app_t *app, int argc, char **argv)
 static int parse_arguments(app_t *app, int argc, char **argv)
 {
     static const struct option options[] = {
-        { "pid", required_argument, NULL, 'p' },        { "migrate", no_argument, NULL, 'm' },
-        { "worker-role", required_argument, NULL, 'r' }, { "create-key", required_argument, NULL, 'k' },
-        { "scopes", required_argument, NULL, 's' },
-        { "version", no_argument, NULL, 'v' },          { "help", no_argument, NULL, 'h' },
+        { "pid", required_argument, NULL, 'p' },
+        { "version", no_argument, NULL, 'v' },
+        { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
     int c, rc;
@@ -180,24 +143,6 @@ static int parse_arguments(app_t *app, int argc, char **argv)
         }
     }
     return check_arguments(app, argc, argv);
-}
-
-static int run(app_t *app)
-{
-    const char *owner = getenv("SI_DATABASE_URL"), *database = app->conf->database_url;
-
-    database = owner != NULL && owner[0] ? owner : database;
-    if (app->test) {
-        conf_print(app->conf, stdout);
-        return 0;
-    }
-    if (app->migrate) {
-        return admin_migrate(database, app->worker_role != NULL ? app->worker_role : "si_worker") ? EXIT_FAILED : 0;
-    }
-    if (app->create_key) {
-        return admin_create_key(database, app->tenant, app->user, app->scopes ? app->scopes : "") ? EXIT_FAILED : 0;
-    }
-    return serve(app);
 }
 
 int main(int argc, char **argv)
@@ -216,8 +161,10 @@ int main(int argc, char **argv)
     if (app.conf == NULL) {
         fprintf(stderr, "%s\n", err);
         rc = EXIT_USAGE;
+    } else if (app.test) {
+        conf_print(app.conf, stdout);
     } else {
-        rc = run(&app);
+        rc = serve(&app);
     }
     arena_free(a);
     conf_free(app.conf);

@@ -176,7 +176,7 @@ static void test_key_format(void)
 static const char *make_key(arena_t *a, const char *tenant, const char *user)
 {
     capture_t   out = capture(1);
-    int         rc = admin_create_key(owner_db, tenant, user, "");
+    int         rc = admin_key_create(owner_db, &(admin_key_t) { .tenant = tenant, .user = user, .name = "", .scopes = "" });
     const char *text = captured(a, &out);
 
     ok(rc == 0 && strlen(text) == KEY_LEN + 1 && text[KEY_LEN] == '\n', "a key for %s of %s", user, tenant);

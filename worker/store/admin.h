@@ -1,8 +1,8 @@
-/* Blocking tools of the command line (no loop): migrate, create keys. They print to stdout and say errors in one line on stderr. */
+/* Blocking tools of the command line (no loop). They print to stdout and say errors in one line on stderr. */
 #ifndef SI_STORE_ADMIN_H
 #define SI_STORE_ADMIN_H
 
-#include "base/base.h"
+#include "base/util.h"
 
 /*
  * Brings the database to the newest schema: each migration in one transaction, under an advisory lock, recorded with its
@@ -10,7 +10,25 @@
  * (it owns nothing). 0 or SI_E*.
  */
 int admin_migrate(const char *conninfo, const char *worker_role);
-/* Finds or creates tenant and user by name and prints a new API key (store/key.h) alone on a line; only its SHA-256 is kept. scopes: "" or "admin". 0 or SI_E*. */
-int admin_create_key(const char *conninfo, const char *tenant, const char *user, const char *scopes);
+
+typedef struct {
+    const char *tenant, *user;      /* names, 1 to 200 bytes */
+    const char *name;               /* of the key, for people, at most 200 bytes; may be "" */
+    const char *scopes;             /* "" or "admin" */
+    const char *expires;            /* a duration ("90d"), a time as Postgres reads it ("2030-01-31T12:00:00Z"), or NULL: never */
+} admin_key_t;
+
+/* Finds or creates tenant and user by name and prints a new API key (store/key.h) alone on a line; only its SHA-256 is kept. 0 or SI_E*. */
+int admin_key_create(const char *conninfo, const admin_key_t *k);
+/* Prints all keys of the tenant, without what is secret. 0 or SI_E*. */
+int admin_key_list(const char *conninfo, const char *tenant);
+
+/* A key that was revoked: what the workers are to be told. */
+typedef struct {
+    char tenant[UUID_LEN + 1], user[UUID_LEN + 1], key[UUID_LEN + 1], hash[2 * SHA256_LEN + 1];
+} admin_gone_t;
+
+/* Revokes a key by its id; one that is revoked already stays so. 0 or SI_E*. */
+int admin_key_revoke(const char *conninfo, const char *tenant, const char *key_id, admin_gone_t *gone);
 
 #endif

@@ -10,25 +10,30 @@
 #include "turn/presence.h"
 
 #define HEAD_MAX  512
-#define EVERYBODY "si:w"
 
 static void channel_of(char out[BUS_NAME_MAX + 8], const char *name)
 {
     snprintf(out, BUS_NAME_MAX + 8, "si:w:%s", name);
 }
 
+void bus_text(buf_t *out, const char *type, const char *tenant, const char *user, const char *conversation, const char *from,
+              uint64_t a, uint64_t b, str_t body)
+{
+    char head[HEAD_MAX];
+    int  n = snprintf(head, sizeof(head), "%s %s %s %s %s %" PRIu64 " %" PRIu64 "\n", type, tenant, user, conversation, from, a, b);
+
+    buf_init(out, HEAD_MAX + body.n);
+    buf_append(out, head, (size_t) n);
+    buf_append(out, body.p, body.n);
+}
+
 static int publish(const char *channel, const char *type, const char *tenant, const char *user, const char *conversation,
                    uint64_t a, uint64_t b, str_t body)
 {
-    char  head[HEAD_MAX];
     buf_t text;
-    int   n, rc;
+    int   rc;
 
-    n = snprintf(head, sizeof(head), "%s %s %s %s %s %" PRIu64 " %" PRIu64 "\n", type, tenant, user, conversation,
-                 proc.convs->me, a, b);
-    buf_init(&text, HEAD_MAX + body.n);
-    buf_append(&text, head, (size_t) n);
-    buf_append(&text, body.p, body.n);
+    bus_text(&text, type, tenant, user, conversation, proc.convs->me, a, b, body);
     str_t args[] = { STR("PUBLISH"), str_of(channel), { text.p, text.n } };
     rc = redis_send(SI_COUNT(args), args);
     buf_free(&text);
@@ -53,13 +58,13 @@ int bus_reply(const bus_msg_t *m, const char *type, uint64_t a, uint64_t b)
 
 int bus_ask_all(const char *type, const char *tenant, const char *user, const char *conversation, uint64_t a)
 {
-    return publish(EVERYBODY, type, tenant, user, conversation, a, 0, STR_NULL);
+    return publish(BUS_EVERYBODY, type, tenant, user, conversation, a, 0, STR_NULL);
 }
 
 void bus_key_gone(const char *tenant, const char *user, const char *key_id, str_t hash)
 {
     verdict_drop(hash);
-    if (publish(EVERYBODY, "key", tenant, user, key_id, 0, 0, hash)) {
+    if (publish(BUS_EVERYBODY, "key", tenant, user, key_id, 0, 0, hash)) {
         log_line(LOG_WARN, "a key was revoked that other workers know for a while, since Redis is away", "key", key_id, NULL);
     }
 }
@@ -86,7 +91,7 @@ static void got(str_t channel, str_t text, void *arg)
     bus_msg_t          m;
 
     if (!text.p) {
-        if (str_is(channel, EVERYBODY)) {
+        if (str_is(channel, BUS_EVERYBODY)) {
             verdicts_doubt();
         }
         return;                         /* who waits for an answer has a deadline */
@@ -115,5 +120,5 @@ void bus_init(const bus_hooks_t *hooks)
 
     channel_of(channel, proc.convs->me);
     redis_subscribe(channel, got, (void *) hooks);
-    redis_subscribe(EVERYBODY, got, (void *) hooks);
+    redis_subscribe(BUS_EVERYBODY, got, (void *) hooks);
 }

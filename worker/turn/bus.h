@@ -29,7 +29,8 @@
 
 #include "turn/conv.h"
 
-#define BUS_NAME_MAX  192
+#define BUS_NAME_MAX   192
+#define BUS_EVERYBODY  "si:w"       /* the channel of all workers */
 
 typedef struct {
     char     type[8], tenant[UUID_LEN + 1], user[UUID_LEN + 1], conversation[UUID_LEN + 1];
@@ -47,6 +48,9 @@ typedef struct {
 void bus_init(const bus_hooks_t *hooks);
 /* A key was revoked by this caller: here it counts at once, at the other workers as soon as they hear of it. */
 void bus_key_gone(const char *tenant, const char *user, const char *key_id, str_t hash);
+/* The text of a message from `from`; the caller frees *out. */
+void bus_text(buf_t *out, const char *type, const char *tenant, const char *user, const char *conversation, const char *from,
+              uint64_t a, uint64_t b, str_t body);
 /* 0, or SI_EUNAVAIL without Redis. */
 int  bus_send(const char *to, const char *type, const conv_t *c, uint64_t a, uint64_t b, str_t body);
 /* The same about the conversation of a message, to whom it came from. */

@@ -9,7 +9,7 @@ use JSON::PP ();
 use Test::More ();
 use SI::Test;
 
-our @EXPORT = qw(conversation post_turn wait_turn run_turn text_of ids_grow is_problem same_bytes by_id create_key member);
+our @EXPORT = qw(conversation post_turn wait_turn run_turn text_of ids_grow is_problem same_bytes by_id sictl create_key member);
 
 # Name of an event, or of a state, by which a turn is over.
 my $final = qr/^(?:turn\.)?(?:completed|failed|cancelled)$/;
@@ -96,14 +96,19 @@ sub is_problem {
         or Test::More::diag(join('; ', @wrong) . ': ' . substr $r->{body}, 0, 300);
 }
 
-# A key of that tenant's user, both made if they are not there. More arguments of si-worker may follow.
-sub create_key {
-    my ($si, $tenant, $user, @more) = @_;
+# Runs sictl with the tables' owner; what it prints.
+sub sictl {
+    my ($si, @args) = @_;
     my ($rc, $out) = SI::Test::run({ env => { SI_DATABASE_URL => $si->{env_file}{SI_DATABASE_URL}, SI_TEST_MODEL_KEY => 'test-key' } },
-        SI::Test::build_dir() . '/si-worker', '-c', root() . '/conf/si.yaml', '-c', $si->dir . '/generated.yaml',
-        '--create-key', $tenant, $user, @more);
-    my ($key) = $out =~ /^(sk_si_\S+)$/m;
-    die "si-worker --create-key: $rc $out\n" if $rc || !$key;
+        SI::Test::build_dir() . '/sictl', '-c', root() . '/conf/si.yaml', '-c', $si->dir . '/generated.yaml', @args);
+    die "sictl @args: $rc $out\n" if $rc;
+    return $out;
+}
+
+# A key of that tenant's user, both made if they are not there. More options of sictl may follow.
+sub create_key {
+    my ($si, @args) = @_;
+    my ($key) = sictl($si, 'key', 'create', @args) =~ /^(sk_si_\S+)$/m or die 'sictl printed no key';
     return $key;
 }
 
