@@ -22,9 +22,10 @@ typedef struct {
 /* Where models live; also one key or region of it, which has all that the provider has. */
 typedef struct conf_provider {
     const char *name;           /* of an endpoint: "provider/endpoint" */
-    const char *kind;           /* "openai", "openai-responses" or "offline" */
+    const char *kind;           /* "openai", "openai-responses", "anthropic" or "offline" */
     const char *base_url;       /* without a trailing slash; "" for offline */
     const char *api_key;        /* resolved secret; never printed; may be "" */
+    const char *beta;           /* anthropic: the header anthropic-beta, or "" */
     uint64_t    connect_ms, first_byte_ms, first_token_ms, idle_ms;
     uint64_t    weight;         /* among the endpoints of a provider */
     struct conf_provider *endpoints; size_t nendpoints;     /* one at least: the provider itself when it names none; of an endpoint: none */

@@ -97,7 +97,7 @@ chat_role_t    chat_role(const char *name);
 typedef enum {
     CHAT_TEXT,                      /* text */
     CHAT_REASONING,                 /* what the model thinks aloud */
-    CHAT_SIGNATURE,                 /* of the reasoning, or the call of a tool, before it: opaque, to be sent back with it */
+    CHAT_SIGNATURE,                 /* of the reasoning, or the call of a tool, before it: opaque, to be sent back with it; whole */
     CHAT_REDACTED,                  /* reasoning that only its provider can read: a whole block */
     CHAT_REFUSAL,                   /* the model says why it does not answer */
     CHAT_CALL,                      /* a call of a tool begins: index, id, name */
@@ -122,6 +122,7 @@ typedef struct {
     int64_t cache_write_tokens;     /* of the input: written to it */
     int64_t reasoning_tokens;       /* of the output */
     bool    estimated;              /* the provider did not say: by length */
+    size_t  unsaid;                 /* pieces of the answer for which there is no event: citations, the provider's own tools at work */
     char    finish[20];             /* "stop", "length", "content_filter", "tool_calls", "refusal", "pause"; "" while it runs */
     char    stop_sequence[64];      /* which one ended it, if the provider said */
     char    model[128];             /* as the provider names it in its answer */

@@ -43,6 +43,6 @@ void remote_close(llm_call_t *c);
 #define FORMAT_PROVIDER(name, vtable) \
     { .kind = (name), .format = (vtable), .co_open = co_remote_open, .co_next = co_remote_next, .result = remote_result, .close = remote_close }
 
-extern const provider_t provider_openai, provider_responses;
+extern const provider_t provider_openai, provider_responses, provider_anthropic;
 
 #endif

@@ -198,11 +198,17 @@ int co_remote_open(const provider_t *p, arena_t *a, const llm_request_t *q, llm_
 
 static void end(llm_call_t *c, int rc)
 {
+    char unsaid[24];
+
     c->over = true;
     c->rc = rc;
     reply_estimate(&c->read, c->q);
     if (rc == 0 && !c->read.finished) {
         snprintf(c->read.result.finish, sizeof c->read.result.finish, "stop");
+    }
+    if (c->read.result.unsaid > 0) {
+        snprintf(unsaid, sizeof unsaid, "%zu", c->read.result.unsaid);
+        log_line(LOG_INFO, "an answer had more than can be passed on", "model", c->q->model->name, "pieces", unsaid, NULL);
     }
     if (rc != 0) {
         note_failure(c->q, rc, &c->read.err);

@@ -155,7 +155,9 @@ static int too_large(reply_t *r)
 /* Whether the piece is more of the last one. */
 static bool goes_on(const piece_t *last, const piece_t *p)
 {
-    return last->kind == p->kind && last->index == p->index && p->kind != CHAT_CALL && p->kind != CHAT_REDACTED;
+    bool whole = p->kind == CHAT_CALL || p->kind == CHAT_SIGNATURE || p->kind == CHAT_REDACTED;
+
+    return last->kind == p->kind && last->index == p->index && !whole;
 }
 
 static int add_piece(reply_t *r, const piece_t *p)
