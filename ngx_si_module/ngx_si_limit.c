@@ -12,6 +12,10 @@
 static ngx_int_t ngx_si_limit_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_si_limit_key(ngx_http_request_t *r,
     ngx_si_limit_zone_t *zone, ngx_rbtree_key_t *digest);
+static ngx_int_t ngx_si_limit_looks(ngx_http_request_t *r, ngx_array_t *a,
+    ngx_si_limit_look_t *look);
+static ngx_int_t ngx_si_limit_failures(ngx_http_request_t *r,
+    ngx_array_t *a);
 static ngx_int_t ngx_si_limit_rate(ngx_http_request_t *r,
     ngx_si_limits_t *limits);
 static ngx_si_limit_ctx_t *ngx_si_limit_create(ngx_http_request_t *r);
@@ -23,6 +27,7 @@ static void ngx_si_limit_log(ngx_http_request_t *r,
 static ngx_int_t ngx_si_limit_refuse(ngx_http_request_t *r,
     ngx_si_limit_ctx_t *ctx, const char *code, const char *detail);
 static ngx_int_t ngx_si_limit_header(ngx_http_request_t *r);
+static ngx_int_t ngx_si_limit_fields_add(ngx_http_request_t *r);
 
 
 static ngx_http_output_header_filter_pt  ngx_si_limit_next_header;
@@ -41,9 +46,19 @@ static ngx_str_t  ngx_si_limit_status[] = {
 static ngx_int_t
 ngx_si_limit_handler(ngx_http_request_t *r)
 {
+    ngx_int_t           rc;
+    ngx_array_t        *failures;
     ngx_si_loc_conf_t  *slcf;
 
     slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
+    failures = slcf->limits.of[NGX_SI_LIMIT_FAILURES];
+
+    if (failures && r == r->main) {
+        rc = ngx_si_limit_failures(r, failures);
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
 
     if (slcf->limits.of[NGX_SI_LIMIT_RATE] == NULL
         || ngx_si_limit_find(r->main))
@@ -96,24 +111,23 @@ ngx_si_limit_key(ngx_http_request_t *r, ngx_si_limit_zone_t *zone,
 }
 
 
-static ngx_int_t
-ngx_si_limit_rate(ngx_http_request_t *r, ngx_si_limits_t *limits)
-{
-    ngx_int_t             rc;
-    ngx_uint_t            i, n, pass;
-    ngx_array_t          *a = limits->of[NGX_SI_LIMIT_RATE];
-    ngx_si_limit_t       *limit;
-    ngx_si_limit_ctx_t   *ctx;
-    ngx_si_limit_look_t   look[NGX_SI_LIMITS_MAX];
+/* what is to be asked of those limits: how many, or NGX_ERROR */
 
-    limit = a->elts;
+static ngx_int_t
+ngx_si_limit_looks(ngx_http_request_t *r, ngx_array_t *a,
+    ngx_si_limit_look_t *look)
+{
+    ngx_int_t        n, rc;
+    ngx_uint_t       i;
+    ngx_si_limit_t  *limit = a->elts;
+
     n = 0;
 
     for (i = 0; i < a->nelts; i++) {
         rc = ngx_si_limit_key(r, limit[i].zone, &look[n].key);
 
         if (rc == NGX_ERROR) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+            return NGX_ERROR;
         }
 
         if (rc == NGX_OK) {
@@ -121,8 +135,69 @@ ngx_si_limit_rate(ngx_http_request_t *r, ngx_si_limits_t *limits)
         }
     }
 
-    if (n == 0) {
+    return n;
+}
+
+
+/* whoever failed too often is not listened to */
+
+static ngx_int_t
+ngx_si_limit_failures(ngx_http_request_t *r, ngx_array_t *a)
+{
+    ngx_int_t             i, n;
+    ngx_si_limit_ctx_t   *ctx;
+    ngx_si_limit_look_t   look[NGX_SI_LIMITS_MAX];
+
+    n = ngx_si_limit_looks(r, a, look);
+
+    if (n == NGX_ERROR) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    for (i = 0; i < n; i++) {
+        look[i].wait = 0;
+
+        if (ngx_si_limit_failed(&look[i])) {
+            break;
+        }
+
+        if (look[i].wait) {
+            ngx_si_limit_log(r, &look[i]);
+        }
+    }
+
+    if (i == n) {
         return NGX_DECLINED;
+    }
+
+    ngx_si_limit_log(r, &look[i]);
+
+    ctx = ngx_si_limit_create(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx->reset = (uint32_t) ((look[i].wait + NGX_SI_LIMIT_SECOND - 1)
+                             / NGX_SI_LIMIT_SECOND);
+
+    return ngx_si_limit_refuse(r, ctx, "too_many_failures",
+                               "too many requests from here had no valid "
+                               "credential, see Retry-After");
+}
+
+
+static ngx_int_t
+ngx_si_limit_rate(ngx_http_request_t *r, ngx_si_limits_t *limits)
+{
+    ngx_int_t             i, n;
+    ngx_uint_t            pass;
+    ngx_si_limit_ctx_t   *ctx;
+    ngx_si_limit_look_t   look[NGX_SI_LIMITS_MAX];
+
+    n = ngx_si_limit_looks(r, limits->of[NGX_SI_LIMIT_RATE], look);
+
+    if (n <= 0) {
+        return n ? NGX_HTTP_INTERNAL_SERVER_ERROR : NGX_DECLINED;
     }
 
     ctx = ngx_si_limit_create(r);
@@ -297,30 +372,55 @@ ngx_si_limit_fields(ngx_http_request_t *r)
 }
 
 
+/* every answer comes by: also a worker's, to a key that it does not know */
+
+static ngx_int_t
+ngx_si_limit_header(ngx_http_request_t *r)
+{
+    ngx_int_t             n;
+    ngx_array_t          *failures;
+    ngx_si_loc_conf_t    *slcf;
+    ngx_si_limit_look_t   look[NGX_SI_LIMITS_MAX];
+
+    slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
+    failures = slcf->limits.of[NGX_SI_LIMIT_FAILURES];
+
+    if (r != r->main) {
+        return ngx_si_limit_next_header(r);
+    }
+
+    if (failures && r->headers_out.status == NGX_HTTP_UNAUTHORIZED) {
+
+        for (n = ngx_si_limit_looks(r, failures, look); n > 0; n--) {
+            ngx_si_limit_fail(&look[n - 1]);
+        }
+    }
+
+    if ((r->internal || slcf->limits.of[NGX_SI_LIMIT_RATE])
+        && ngx_si_limit_fields_add(r) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_si_limit_next_header(r);
+}
+
+
 /*
  * draft-ietf-httpapi-ratelimit-headers-10, section 4: r requests are left,
  * one more comes in t seconds; when none is left, t is that of Retry-After.
  */
 
 static ngx_int_t
-ngx_si_limit_header(ngx_http_request_t *r)
+ngx_si_limit_fields_add(ngx_http_request_t *r)
 {
     ngx_str_t            value;
-    ngx_si_loc_conf_t   *slcf;
     ngx_si_limit_ctx_t  *ctx;
-
-    slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
-
-    if (r != r->main
-        || (!r->internal && slcf->limits.of[NGX_SI_LIMIT_RATE] == NULL))
-    {
-        return ngx_si_limit_next_header(r);
-    }
 
     ctx = ngx_si_limit_find(r);
 
     if (ctx == NULL || ctx->name == NULL) {
-        return ngx_si_limit_next_header(r);
+        return NGX_OK;
     }
 
     value.data = ctx->text;
@@ -329,13 +429,13 @@ ngx_si_limit_header(ngx_http_request_t *r)
                              ctx->name, ctx->left, ctx->reset)
                 - ctx->text;
 
-    if (ngx_si_head_add(r, &ngx_si_limit_policy_name, ctx->policy) != NGX_OK
-        || ngx_si_head_add(r, &ngx_si_limit_limit_name, &value) != NGX_OK)
+    if (ngx_si_head_add(r, &ngx_si_limit_policy_name, ctx->policy)
+        != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    return ngx_si_limit_next_header(r);
+    return ngx_si_head_add(r, &ngx_si_limit_limit_name, &value);
 }
 
 

@@ -22,8 +22,11 @@
 #define NGX_SI_LIMIT_SECOND    1000000000LL /* time is in ns, see _zone.c */
 
 
+/* which directive of a location uses a zone */
+
 typedef enum {
-    NGX_SI_LIMIT_RATE = 0,
+    NGX_SI_LIMIT_RATE = 0,      /* si_limit */
+    NGX_SI_LIMIT_FAILURES,      /* si_limit_failures */
     NGX_SI_LIMIT_KINDS
 } ngx_si_limit_kind_e;
 
@@ -48,7 +51,7 @@ typedef struct {
 
 typedef struct {
     ngx_uint_t                layout;   /* first for ever */
-    ngx_uint_t                kind;
+    ngx_atomic_t              full;     /* until then one may be, in ns */
     ngx_rbtree_t              tree;
     ngx_rbtree_node_t         sentinel;
     ngx_queue_t               queue;
@@ -62,7 +65,6 @@ typedef struct {
     ngx_shm_zone_t           *shm;
     ngx_si_limit_shared_t    *sh;
     ngx_slab_pool_t          *shpool;
-    ngx_si_limit_kind_e       kind;
     ngx_str_t                 text;     /* of the key */
     ngx_http_complex_value_t  key;
     ngx_int_t                 variable; /* index: the key is this alone */
@@ -127,6 +129,12 @@ char *ngx_si_limit_merge(ngx_conf_t *cf, ngx_array_t *zones,
 ngx_int_t ngx_si_limit_zone_init(ngx_shm_zone_t *shm, void *data);
 /* looks at n limits and charges all if none of them refuses; returns that */
 ngx_uint_t ngx_si_limit_charge(ngx_si_limit_look_t *look, ngx_uint_t n);
+/*
+ * 1: the key has failed too often.  Reads a number, and locks only while some
+ * key of the zone has.
+ */
+ngx_uint_t ngx_si_limit_failed(ngx_si_limit_look_t *look);
+void ngx_si_limit_fail(ngx_si_limit_look_t *look);
 void ngx_si_limit_stat(ngx_si_limit_zone_t *zone, ngx_si_limit_stat_t *stat);
 
 /* ngx_si_limit.c */

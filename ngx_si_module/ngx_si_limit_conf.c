@@ -16,8 +16,7 @@ static const char *ngx_si_limit_conf_rate(ngx_si_limit_zone_t *zone,
     u_char *p, size_t len);
 static char *ngx_si_limit_conf_share(ngx_conf_t *cf,
     ngx_si_limit_zone_t *zone, ngx_str_t *name, size_t size);
-static const char *ngx_si_limit_conf_limit(ngx_conf_t *cf, ngx_array_t *a,
-    ngx_uint_t kind);
+static const char *ngx_si_limit_conf_limit(ngx_conf_t *cf, ngx_array_t *a);
 static char *ngx_si_limit_resolve(ngx_conf_t *cf, ngx_array_t *zones,
     ngx_si_limit_t *limit);
 static ngx_int_t ngx_si_limit_policy(ngx_conf_t *cf, ngx_si_limits_t *conf);
@@ -48,7 +47,6 @@ ngx_si_limit_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     *slot = zone;
 
-    zone->kind = cmd->offset;
     zone->text = value[1];
     zone->bucket = 1;
 
@@ -74,7 +72,7 @@ ngx_si_limit_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "must have the parameter \"zone=NAME:SIZE\"";
     }
 
-    if (zone->kind == NGX_SI_LIMIT_RATE && zone->interval == 0) {
+    if (zone->interval == 0) {
         return "must have the parameter \"rate=Nr/s\" or \"rate=Nr/m\"";
     }
 
@@ -136,15 +134,11 @@ ngx_si_limit_conf_param(ngx_si_limit_zone_t *zone, ngx_str_t *value,
         return ngx_si_limit_conf_name(value, name, size);
     }
 
-    if (zone->kind == NGX_SI_LIMIT_RATE
-        && ngx_strncmp(value->data, "rate=", 5) == 0)
-    {
+    if (ngx_strncmp(value->data, "rate=", 5) == 0) {
         return ngx_si_limit_conf_rate(zone, value->data + 5, value->len - 5);
     }
 
-    if (zone->kind == NGX_SI_LIMIT_RATE
-        && ngx_strncmp(value->data, "burst=", 6) == 0)
-    {
+    if (ngx_strncmp(value->data, "burst=", 6) == 0) {
         n = ngx_atoi(value->data + 6, value->len - 6);
 
         if (n < 1 || n > NGX_SI_LIMIT_BURST_MAX) {
@@ -250,7 +244,7 @@ ngx_si_limit_conf_share(ngx_conf_t *cf, ngx_si_limit_zone_t *zone,
 }
 
 
-/* si_limit off | zone=NAME [dry_run]; */
+/* si_limit, si_limit_failures: off | zone=NAME [dry_run]; */
 
 char *
 ngx_si_limit_conf_use(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -286,7 +280,7 @@ ngx_si_limit_conf_use(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    error = ngx_si_limit_conf_limit(cf, a, cmd->offset);
+    error = ngx_si_limit_conf_limit(cf, a);
 
     if (error) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "\"%V\" %s",
@@ -299,7 +293,7 @@ ngx_si_limit_conf_use(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 static const char *
-ngx_si_limit_conf_limit(ngx_conf_t *cf, ngx_array_t *a, ngx_uint_t kind)
+ngx_si_limit_conf_limit(ngx_conf_t *cf, ngx_array_t *a)
 {
     ngx_str_t       *value, name;
     ngx_uint_t       i;

@@ -16,7 +16,7 @@
 #include "ngx_si_module.h"
 
 
-#define NGX_SI_LIMIT_LAYOUT  1
+#define NGX_SI_LIMIT_LAYOUT  2
 
 
 static int64_t ngx_si_limit_now(void);
@@ -61,6 +61,64 @@ ngx_si_limit_charge(ngx_si_limit_look_t *look, ngx_uint_t n)
     }
 
     return pass;
+}
+
+
+/*
+ * Until `full` some key may have an empty bucket; as long as none has, nothing
+ * is written, and nobody waits.
+ */
+
+ngx_uint_t
+ngx_si_limit_failed(ngx_si_limit_look_t *look)
+{
+    int64_t               now;
+    ngx_si_limit_zone_t  *zone = look->limit->zone;
+
+    now = ngx_si_limit_now();
+
+    if ((int64_t) zone->sh->full <= now) {
+        return 0;
+    }
+
+    ngx_shmtx_lock(&zone->shpool->mutex);
+
+    ngx_si_limit_look(look, now);
+
+    if (look->wait) {
+        ngx_si_limit_count(look, 0, now);
+    }
+
+    ngx_shmtx_unlock(&zone->shpool->mutex);
+
+    return look->wait && !look->limit->dry_run;
+}
+
+
+/* those that were under way together are not charged beyond the bucket */
+
+void
+ngx_si_limit_fail(ngx_si_limit_look_t *look)
+{
+    int64_t               now, full;
+    ngx_si_limit_zone_t  *zone = look->limit->zone;
+
+    ngx_shmtx_lock(&zone->shpool->mutex);
+
+    now = ngx_si_limit_now();
+    ngx_si_limit_look(look, now);
+
+    if (look->wait == 0) {
+        ngx_si_limit_count(look, 1, now);
+    }
+
+    full = now + look->used + 2 * zone->interval - zone->bucket;
+
+    if (full > (int64_t) zone->sh->full) {
+        zone->sh->full = full;
+    }
+
+    ngx_shmtx_unlock(&zone->shpool->mutex);
 }
 
 
@@ -228,9 +286,7 @@ ngx_si_limit_zone_init(ngx_shm_zone_t *shm, void *data)
         sh = zone->shpool->data;
         zone->sh = sh;
 
-        if (sh->layout == NGX_SI_LIMIT_LAYOUT
-            && sh->kind == (ngx_uint_t) zone->kind)
-        {
+        if (sh->layout == NGX_SI_LIMIT_LAYOUT) {
             return NGX_OK;
         }
 
@@ -246,7 +302,6 @@ ngx_si_limit_zone_init(ngx_shm_zone_t *shm, void *data)
     }
 
     sh->layout = NGX_SI_LIMIT_LAYOUT;
-    sh->kind = zone->kind;
 
     ngx_rbtree_init(&sh->tree, &sh->sentinel, ngx_rbtree_insert_value);
     ngx_queue_init(&sh->queue);

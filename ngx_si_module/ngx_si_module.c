@@ -107,7 +107,7 @@ static ngx_command_t  ngx_si_commands[] = {
       NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
       ngx_si_limit_conf_zone,
       NGX_HTTP_MAIN_CONF_OFFSET,
-      NGX_SI_LIMIT_RATE,
+      0,
       NULL },
 
     { ngx_string("si_limit"),
@@ -115,6 +115,13 @@ static ngx_command_t  ngx_si_commands[] = {
       ngx_si_limit_conf_use,
       NGX_HTTP_LOC_CONF_OFFSET,
       NGX_SI_LIMIT_RATE,
+      NULL },
+
+    { ngx_string("si_limit_failures"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_si_limit_conf_use,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      NGX_SI_LIMIT_FAILURES,
       NULL },
 
     { ngx_string("si_origin_secret"),

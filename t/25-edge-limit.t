@@ -73,6 +73,17 @@ sub sf_list {
     return;
 }
 
+sub reload {
+    my ($edge, $zones) = @_;
+    my %old = map { $_ => 1 } $edge->nginx_pids;
+    $edge->{http} =~ s/\A.*?(?=server \{)/$zones / if $zones;
+    $edge->write_conf;
+    $edge->reload;
+    SI::Edge::wait_for(sub { my @p = $edge->nginx_pids; @p && !grep { $old{$_} } @p }, 'the new processes');
+    $edge->{worker}->wait_link;
+    return;
+}
+
 subtest 'exact over two processes' => sub {
     # under a sanitizer a fifth of the requests, as fast as it can take them
     my $sanitized = SI::Edge->new->{module} eq '';
@@ -168,6 +179,42 @@ subtest 'a call and its stream' => sub {
     $edge->stop;
 };
 
+subtest 'failures to say who one is' => sub {
+    my $zones = 'si_limit_zone $http_x_addr zone=fail:64k rate=1r/m burst=3; si_limit_zone $http_x_addr zone=dry:64k rate=1r/m burst=1; si_limit_failures zone=fail; si_limit_failures zone=dry dry_run;';
+    my $edge = edge($zones,
+        'location /a { } location /b { return 401; } location /c { si_limit_failures off; }');
+    my $w = $edge->{worker};
+    # POST of a caller at an address: the worker answers so
+    my $call = sub {
+        my ($addr, $status) = @_;
+        my $c = $edge->client("POST /v1/x HTTP/1.1\r\nHost: t\r\nX-Addr: $addr\r\nContent-Length: 2\r\n\r\n{}");
+        $w->call->head($status, type => 'application/json', length => 2)->data('{}')->end if $status != 429;
+        $c->wait_whole;
+        my ($got, $head, $body) = ($c->status, $c->header, $c->body);
+        $c->close;
+        return ($got, $head, $body);
+    };
+    is join(' ', map { ($call->(1, $_))[0] } (200, 403, 401) x 2), '200 403 401 200 403 401', 'two failures among others';
+    is metrics($edge)->{'si_limit_requests_total{zone="fail",decision="passed"}'}, 2, 'are charged, and nothing else';
+    is get($edge, '/b', "X-Addr: 1\r\n")->{status}, 401, "a third, of nginx's own";
+    my ($status, $head, $body) = $call->(1, 429);
+    is $status, 429, 'then nobody is asked';
+    like $head, qr/^Retry-After: [1-6]\d?\r$/m, 'when to come back';
+    is $json->decode($body)->{code}, 'too_many_failures', 'the code';
+    unlike $head, qr/^RateLimit/m, 'no budget is told';
+    is get($edge, '/a', "X-Addr: 1\r\n")->{status}, 429, 'whatever is asked for';
+    is get($edge, '/c', "X-Addr: 1\r\n")->{status}, 200, 'but where it is off';
+    is +($call->(2, 200))[0], 200, 'another address may';
+    reload($edge, $zones =~ s/rate=1r\/m burst=3/rate=100r\/s burst=3/r);
+    ok SI::Edge::wait_for(sub { get($edge, '/a', "X-Addr: 1\r\n")->{status} == 200 }, 'the time to pass'), 'in time it may again';
+    is scalar(grep { $_->{type} eq 'OPEN' } @{ $w->{frames} }), 0, 'no worker saw what was refused';
+    my $m = metrics($edge);
+    is $m->{'si_limit_requests_total{zone="fail",decision="passed"}'}, 3, 'failures in the metrics';
+    cmp_ok $m->{'si_limit_requests_total{zone="fail",decision="limited"}'}, '>=', 2, 'and refusals';
+    cmp_ok $m->{'si_limit_requests_total{zone="dry",decision="dry_run"}'}, '>=', 2, 'and what a dry run would have refused';
+    $edge->stop;
+};
+
 subtest 'dry run' => sub {
     my $edge = edge('si_limit_zone $http_x_k zone=dry:64k rate=1r/m burst=2; log_format l "$uri $si_limit_status";',
         'access_log logs/limit.log l; location / { si_limit zone=dry dry_run; }');
@@ -181,17 +228,6 @@ subtest 'dry run' => sub {
     is SI::Edge::slurp("$edge->{dir}/logs/limit.log"), "/a passed\n" x 2 . "/a dry_run\n" x 3, '$si_limit_status';
     $edge->stop;
 };
-
-sub reload {
-    my ($edge, $zones) = @_;
-    my %old = map { $_ => 1 } $edge->nginx_pids;
-    $edge->{http} =~ s/\A.*?(?=server \{)/$zones / if $zones;
-    $edge->write_conf;
-    $edge->reload;
-    SI::Edge::wait_for(sub { my @p = $edge->nginx_pids; @p && !grep { $old{$_} } @p }, 'the new processes');
-    $edge->{worker}->wait_link;
-    return;
-}
 
 subtest 'a reload' => sub {
     my $edge = edge('si_limit_zone $http_x_k zone=z:64k rate=1r/m burst=2;', 'location / { si_limit zone=z; }');
