@@ -304,7 +304,9 @@ ngx_si_answer_last(ngx_si_ctx_t *ctx, u_char *text, size_t len)
         ngx_si_seat_leave(ctx);
     }
 
-    if (!ctx->socket && (!ctx->stream || !ngx_si_answer_boundary(ctx))) {
+    if (!ctx->socket && (!ctx->stream || ctx->once
+                         || !ngx_si_answer_boundary(ctx)))
+    {
         ngx_si_ctx_abort(ctx);
         return;
     }

@@ -213,6 +213,7 @@ ngx_si_head_field(ngx_si_ctx_t *ctx, si_field_t *f)
 
     case SI_T_STREAM:
         ctx->stream = 1;
+        ctx->once = f->length > 0;
         return NGX_OK;
 
     case SI_T_CREDENTIAL:

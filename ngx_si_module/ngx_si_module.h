@@ -275,6 +275,7 @@ struct ngx_si_ctx_s {
     unsigned                  hops:3;
     unsigned                  tries:3;
     unsigned                  stream:1;   /* an event stream */
+    unsigned                  once:1;     /* one that cannot be resumed */
     unsigned                  direct:1;   /* may send blocks as they are */
     unsigned                  end:1;      /* END came */
     unsigned                  pending:1;  /* output was pending at a visit */

@@ -24,7 +24,7 @@ for (split /\n/, slurp(root() . '/conf/openapi.yaml')) {
 }
 my $routes = slurp(root() . '/worker/api/routes.c');
 my %routes;
-$routes{"$1 $2"} = $3 while $routes =~ m/\{ "(\w+)",\s+"([^"]+)",\s*\w+,\s*(true|false) \}/g;
+$routes{"$1 $2"} = $3 while $routes =~ m/\{ "(\w+)",\s+"([^"]+)",\s*\w+,\s*(true|false), [&\w]+ \}/g;
 my %edge = ('GET /healthz' => 'true');      # answered by nginx alone
 
 subtest 'routes' => sub {
@@ -177,6 +177,12 @@ subtest 'what really comes' => sub {
     do { push @replay, $replay->next_event } until $replay[-1]{event} eq 'turn.completed' && $replay[-1]{data}{turn} eq $t->{id};
     $event->(@replay);
     is_deeply [grep { !$seen{$_} } sort keys %$mapping], ['auth.expired', 'stream.degraded', 'turn.restarted'], 'every kind of event was seen, but for those of outages and tokens';
+
+    my $ask = sub { return $si->json(POST => '/v1/chat/completions', { messages => [{ role => 'user', content => 'x' }], @_ }) };
+    fits(ChatCompletion => $ask->(model => 'offline')->{json}, 'a chat completion');
+    fits(OpenAIError => $ask->(model => 'nobody')->{json}, 'one that cannot be');
+    fits(ModelList => $si->json(GET => '/v1/models')->{json}, '/v1/models');
+    fits(Model => $si->json(GET => '/v1/models/offline')->{json}, 'a model');
 
     fits(Ready => JSON::PP->new->decode($si->http(GET => '/readyz')->{body}), '/readyz');
     for (['POST', "/v1/conversations/$c->{id}/turns", '{}'], ['POST', '/v1/conversations', '{'], ['GET', '/v1/nothing'], ['GET', '/nothing'], ['PUT', '/v1/conversations', '{}'],

@@ -24,7 +24,7 @@ static bool is_json(str_t type)
                            && (type.n == want.n || type.p[want.n] == ';' || type.p[want.n] == ' ' || type.p[want.n] == '\t'));
 }
 
-static int co_body(request_t *r, size_t max, str_t *text)
+int co_input_body(request_t *r, size_t max, str_t *text)
 {
     str_t type = call_header(r->call, "content-type");
     int   rc = co_call_body(r->call, max, text, clock_ms() + BODY_MS);
@@ -63,7 +63,7 @@ json_t *co_input_object(request_t *r, size_t max, bool optional, const char *con
     const char *err = NULL;
     json_t     *o;
 
-    if (co_body(r, max, text)) {
+    if (co_input_body(r, max, text)) {
         return NULL;
     }
     o = json_own(r->call->arena, text->n == 0 && optional ? json_object() : json_parse(r->call->arena, *text, &err));

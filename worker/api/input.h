@@ -5,6 +5,8 @@
 #include "api/routes.h"
 #include "base/json.h"
 
+/* The body, to be JSON by its type, of max bytes. 0, or a negative number: answered. */
+int  co_input_body(request_t *r, size_t max, str_t *text);
 /*
  * The body as a JSON object (an empty body is an empty object if `optional`), with no members but those named
  * (NULL-terminated). NULL: answered. `text` is the raw body.

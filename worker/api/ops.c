@@ -1,6 +1,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "api/face.h"
 #include "api/openapi.h"
 #include "api/problem.h"
 #include "api/routes.h"
@@ -107,6 +108,7 @@ void co_metrics(request_t *r)
         { "si_worker_feeds", "Users whose whole stream is read here.", feeds_count() },
         { "si_worker_turns_running", "Turns that run.", turns_running() },
         { "si_worker_turns_unfinished", "Turns that run or wait for their conversation's running one.", turns_unfinished() },
+        { "si_worker_dialect_calls", "Calls of models in the dialects of others that run.", faces_running() },
         { "si_worker_coroutines", "Coroutines: calls, turns and the worker's own.", co_count() },
     };
     buf_t       b;

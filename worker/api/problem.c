@@ -57,10 +57,40 @@ static void add_header(call_head_t *head, const char *name, const char *value)
     head->headers[head->nheaders++][1] = value;
 }
 
+void problem_face_headers(call_t *call, call_head_t *head, const face_error_t *e)
+{
+    uint64_t ms = e != NULL ? e->retry_ms : 0;
+
+    if (call->key.n > 0) {
+        add_header(head, "X-Request-Id", arena_dup(call->arena, call->key.p, call->key.n));
+    }
+    if (ms > 0) {
+        add_header(head, "Retry-After", arena_printf(call->arena, "%llu", (unsigned long long) (ms + 999) / 1000));
+        add_header(head, "Retry-After-Ms", arena_printf(call->arena, "%llu", (unsigned long long) ms));
+    }
+}
+
+/* The same in the words of a dialect. */
+static void co_put_face(call_t *call, call_head_t *head, const face_error_t *e)
+{
+    buf_t b;
+
+    head->type = "application/json";
+    problem_face_headers(call, head, NULL);
+    buf_init(&b, 8192);
+    (void) call->face->error(&b, e);
+    co_whole(call, head, (str_t) { b.p, b.n });
+    buf_free(&b);
+}
+
 static void co_put(call_t *call, call_head_t *head, const char *code, const char *field, const char *detail)
 {
     buf_t b;
 
+    if (call->face != NULL) {
+        co_put_face(call, head, &(face_error_t) { .status = head->status, .code = code, .field = field, .message = detail });
+        return;
+    }
     head->type = "application/problem+json";
     buf_init(&b, 8192);
     buf_printf(&b, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"code\":\"%s\",\"detail\":",

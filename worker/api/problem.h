@@ -2,11 +2,13 @@
 #ifndef SI_PROBLEM_H
 #define SI_PROBLEM_H
 
-#include "link/call.h"
+#include "api/face.h"
 
 /* Answers with an error. `field` may be NULL. Common headers (WWW-Authenticate for 401, Retry-After for 503) are added. */
 void co_problem(call_t *call, int status, const char *code, const char *field, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
+/* Adds to the head what clients of dialects read: X-Request-Id, and Retry-After of an error (or NULL). */
+void problem_face_headers(call_t *call, call_head_t *head, const face_error_t *e);
 /* 405 for a method that the route does not have; `allow` are those it has. */
 void co_problem_allow(call_t *call, const char *allow);
 /* 426: what is here is a WebSocket (RFC 9110, section 15.5.22; RFC 6455, section 4.4). */

@@ -2,41 +2,49 @@
 
 #include <stdio.h>
 
+#include "api/face.h"
 #include "api/problem.h"
 #include "base/buf.h"
 #include "base/logger.h"
 #include "base/util.h"
 
 const route_t routes[] = {
-    { "POST", "/v1/conversations", co_conversation_create, false },
-    { "GET",  "/v1/conversations", co_conversation_list, false },
-    { "GET",  "/v1/conversations/{id}", co_conversation_get, false },
-    { "GET",  "/v1/conversations/{id}/messages", co_conversation_messages, false },
-    { "GET",  "/v1/conversations/{id}/events", co_conversation_events, false },
-    { "GET",  "/v1/conversations/{id}/readers", co_conversation_readers, false },
-    { "POST", "/v1/conversations/{id}/turns", co_turn_create, false },
-    { "GET",  "/v1/turns/{id}", co_turn_get, false },
-    { "GET",  "/v1/turns/{id}/events", co_turn_events, false },
-    { "POST", "/v1/turns/{id}/cancel", co_turn_cancel, false },
-    { "GET",  "/v1/socket", co_socket, false },
-    { "GET",  "/v1/events", co_user_events, false },
-    { "POST", "/v1/keys", co_key_create, false },
-    { "GET",  "/v1/keys", co_key_list, false },
-    { "DELETE", "/v1/keys/{id}", co_key_revoke, false },
-    { "GET",  "/readyz", co_readyz, true },
-    { "GET",  "/status", co_status, true },
-    { "GET",  "/metrics", co_metrics, true },
-    { "GET",  "/openapi.json", co_openapi, true },
+    { "POST", "/v1/conversations", co_conversation_create, false, NULL },
+    { "GET",  "/v1/conversations", co_conversation_list, false, NULL },
+    { "GET",  "/v1/conversations/{id}", co_conversation_get, false, NULL },
+    { "GET",  "/v1/conversations/{id}/messages", co_conversation_messages, false, NULL },
+    { "GET",  "/v1/conversations/{id}/events", co_conversation_events, false, NULL },
+    { "GET",  "/v1/conversations/{id}/readers", co_conversation_readers, false, NULL },
+    { "POST", "/v1/conversations/{id}/turns", co_turn_create, false, NULL },
+    { "GET",  "/v1/turns/{id}", co_turn_get, false, NULL },
+    { "GET",  "/v1/turns/{id}/events", co_turn_events, false, NULL },
+    { "POST", "/v1/turns/{id}/cancel", co_turn_cancel, false, NULL },
+    { "GET",  "/v1/socket", co_socket, false, NULL },
+    { "GET",  "/v1/events", co_user_events, false, NULL },
+    { "POST", "/v1/keys", co_key_create, false, NULL },
+    { "GET",  "/v1/keys", co_key_list, false, NULL },
+    { "DELETE", "/v1/keys/{id}", co_key_revoke, false, NULL },
+    { "POST", "/v1/chat/completions", co_chat_completions, false, &face_openai },
+    { "GET",  "/v1/models", co_model_list, false, &face_openai },
+    { "GET",  "/v1/models/{model}", co_model_get, false, &face_openai },
+    { "GET",  "/readyz", co_readyz, true, NULL },
+    { "GET",  "/status", co_status, true, NULL },
+    { "GET",  "/metrics", co_metrics, true, NULL },
+    { "GET",  "/openapi.json", co_openapi, true, NULL },
 };
 const size_t nroutes = SI_COUNT(routes);
 
-/* Matches a path against a pattern; takes the part that stands for {id}. */
-static bool match(const char *pattern, str_t path, str_t *id)
+/* Matches a path against a pattern; takes the part that stands for {id}, and the rest that stands for {model}. */
+static bool match(const char *pattern, str_t path, str_t *id, str_t *name)
 {
     const char *p = path.p, *end = path.p + path.n;
 
-    *id = STR_NULL;
+    *id = *name = STR_NULL;
     while (*pattern) {
+        if (strcmp(pattern, "{model}") == 0) {
+            *name = (str_t) { p, (size_t) (end - p) };
+            return name->n > 0;
+        }
         if (strncmp(pattern, "{id}", 4) == 0) {
             const char *from = p;
 
@@ -69,15 +77,16 @@ static void co_no_method(call_t *call, const char *allow)
     co_problem_allow(call, allow);
 }
 
-static const route_t *find(call_t *call, str_t *id, char allow[128])
+static const route_t *find(call_t *call, str_t *id, str_t *name, char allow[128])
 {
     buf_t b;
 
     buf_init(&b, 127);
     for (size_t i = 0; i < nroutes; i++) {
-        if (!match(routes[i].path, call->path, id)) {
+        if (!match(routes[i].path, call->path, id, name)) {
             continue;
         }
+        call->face = routes[i].face;
         if (method_is(&routes[i], call->method)) {
             buf_free(&b);
             return &routes[i];
@@ -98,7 +107,7 @@ static void co_dispatch(call_t *call, const identity_t *who)
     request_t      r = { .call = call, .who = who ? *who : (identity_t) { 0 } };
     char           allow[128] = "";
     str_t          id;
-    const route_t *route = find(call, &id, allow);
+    const route_t *route = find(call, &id, &r.name, allow);
 
     if (!route) {
         if (allow[0]) {

@@ -10,12 +10,14 @@ typedef struct {
     call_t    *call;
     identity_t who;
     char       id[40];
+    str_t      name;                /* what stands for {model}, as it is in the path; it may hold slashes */
 } request_t;
 
 typedef struct {
     const char *method, *path;
     void      (*co_handler)(request_t *r);
     bool        open;               /* no credential needed */
+    const struct face *face;        /* in whose words its errors are told; NULL: problem+json */
 } route_t;
 
 extern const route_t routes[];
@@ -44,6 +46,9 @@ void co_feed_resume(call_t *call);
 void co_key_create(request_t *r);               /* keys.c */
 void co_key_list(request_t *r);
 void co_key_revoke(request_t *r);
+void co_chat_completions(request_t *r);         /* face_openai.c */
+void co_model_list(request_t *r);               /* models.c */
+void co_model_get(request_t *r);
 void co_readyz(request_t *r);                   /* ops.c */
 void co_status(request_t *r);
 void co_metrics(request_t *r);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "api/face.h"
 #include "api/identity.h"
 #include "api/routes.h"
 #include "api/socket.h"
@@ -116,6 +117,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     journal_init();
     identities_init();
     sockets_init();
+    faces_init();
     if (links_init(conf->sockets, conf->calls_max, co_route)) {
         si_die("cannot listen in %s", conf->sockets);
     }

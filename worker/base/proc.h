@@ -27,6 +27,7 @@ typedef struct proc {
     struct conf     *conf;     /* conf/conf */
     struct convs    *convs;    /* turn/conv */
     struct identities *identities;  /* api/identity */
+    struct faces    *faces;    /* api/face */
     struct sockets  *sockets;  /* api/socket */
     struct feeds    *feeds;    /* turn/feed */
     struct verdicts *verdicts; /* store/verdict */

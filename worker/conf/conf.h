@@ -81,6 +81,7 @@ typedef struct conf {
     uint64_t    turn_attempts;  /* a turn whose worker died this often fails */
     uint64_t    input_max;      /* bytes of one user message */
     uint64_t    answer_max;     /* bytes of one answer */
+    uint64_t    request_max;    /* bytes of the body of a call in a dialect */
     uint64_t    history_messages, history_tokens;
     uint64_t    gateway_attempts, gateway_restarts, gateway_deadline, gateway_backoff, gateway_backoff_max, gateway_wait;
     uint64_t    gateway_cooldown, gateway_cooldown_max, gateway_key_rest;       /* ms, see llm/health.h */

@@ -59,6 +59,8 @@ const conf_key_t conf_keys[] = {
       "bytes of one user message", false },
     { "limits.answer_max", KEY_SIZE, "1m", 1 * KIB, 4 * MIB, IN(answer_max), NULL,
       "bytes of one answer; a longer one fails the turn", false },
+    { "limits.request_max", KEY_SIZE, "8m", 1 * KIB, 64 * MIB, IN(request_max), NULL,
+      "bytes of a request of /v1/chat/completions and its like, which holds a whole conversation", false },
 
     { "turn.deadline", KEY_DURATION, "10m", 1 * SEC, 24 * HOUR, IN(turn_deadline), NULL,
       "how long a turn may take in all", false },

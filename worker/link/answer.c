@@ -66,7 +66,7 @@ static void put_head(buf_t *b, const call_head_t *h)
         put_u32(b, SI_T_LENGTH, (uint32_t) h->length);
     }
     if (h->stream) {
-        put_field(b, SI_T_STREAM, NULL, 0);
+        put_field(b, SI_T_STREAM, "", h->once);
     }
     if (h->type != NULL) {
         put_header(b, "Content-Type", h->type);

@@ -15,6 +15,7 @@ typedef struct call {
     str_t    resume_tenant, resume_id;
     str_t    issuer, subject, org, scopes;      /* of a token that the edge verified; no client can set them */
     uint64_t started;           /* clock_us() */
+    const struct face *face;    /* in whose words errors are told (api/face.h); NULL: problem+json */
     const char *tenant, *user, *turn;   /* set by the handler before call_head(): HEAD fields for the access log */
     const char *credential;     /* the same, of a key: its id, by which links_push() ends the stream; NULL: none */
     uint64_t    until;          /* ms since 1970: the stream ends with its credential; 0: never */
@@ -25,6 +26,7 @@ typedef struct {
     int      status;
     int64_t  length;            /* -1: unknown, chunked */
     bool     stream;            /* an event stream */
+    bool     once;              /* that nobody resumes: what ends early is cut, and not asked to reconnect */
     const char *type;           /* Content-Type, or NULL */
     size_t   nheaders;
     const char *headers[8][2];  /* further ones: name, value (no CR, LF, NUL: such a header is dropped and logged) */

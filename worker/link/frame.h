@@ -116,7 +116,7 @@ enum si_tag {
     SI_T_LENGTH,        /* HEAD: u32 content length; missing: unknown, chunked */
     SI_T_USER,          /* HEAD: user id as text, for the access log */
     SI_T_TURN,          /* HEAD: turn id as text, for the access log */
-    SI_T_STREAM,        /* HEAD: no bytes: an event stream (heartbeats, no buffering, log in time) */
+    SI_T_STREAM,        /* HEAD: an event stream (heartbeats, no buffering, log in time); no bytes, or one: it cannot be resumed */
     SI_T_ISSUER,        /* OPEN: who vouches for the caller; only the edge says this and the next three, after it verified a token */
     SI_T_SUBJECT,       /* OPEN: the caller's name there */
     SI_T_ORG,           /* OPEN: the caller's tenant, its name or id */

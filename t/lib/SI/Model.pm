@@ -83,6 +83,7 @@ sub cut     { my ($self, $n, $rst) = @_; $self->ask('cut', n => $n, rst => $rst 
 sub refuse  { my ($self, $on) = @_; $self->ask('refuse', on => $on ? 1 : 0) }        # closes, or opens again, the port
 sub count   { $_[0]->ask('count') }                                                 # of requests so far
 sub active  { $_[0]->ask('active') }                                                # of requests unanswered or in the middle
+sub pending { my ($self, $n) = @_; $self->ask('pending', n => $n) }                  # bytes of an answer that the peer has not taken
 # What request n (default: the last) was: { n, method, path, headers, body, json, at, closed, done, sent }.
 sub request { my ($self, $n) = @_; $self->ask('request', n => $n || 0) }
 
@@ -395,6 +396,7 @@ sub command {
     if ($cmd eq 'refuse') { return $self->refuse($m->{on}) }
     my $q = $self->{requests}[ ($m->{n} || 0) - 1 ] or die "no request $m->{n}\n";
     if ($cmd eq 'request') { return { map { $_ => $q->{$_} } grep { $_ ne 'conn' && $_ ne 'how' } keys %$q } }
+    if ($cmd eq 'pending') { return length $q->{conn}{out} }
     if ($q->{over}) { die "request $q->{n} is over\n" }
     if ($cmd eq 'go') { $self->head($q) if $q->{stream}; $self->token($q, $m->{text} // "t$q->{sent} ") for 1 .. $m->{times}; return $q->{sent} }
     if ($cmd eq 'finish') { $self->finish($q); return 1 }

@@ -1,0 +1,325 @@
+/*
+ * POST /v1/chat/completions: the request but for its messages. Members are of three kinds: those that chat_options_t has a
+ * word for, those that a provider of the same dialect gets as they are (options.extra), and those whose answer could not be
+ * shown, which are refused. A null is as good as absent.
+ * Reference: https://platform.openai.com/docs/api-reference/chat/create
+ */
+#include "api/face_openai.h"
+
+#define STOPS  16
+
+/* Members that are read here, and so are not kept for the provider. */
+static const char *const known[] = {
+    "model", "messages", "stream", "stream_options", "n", "temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty",
+    "max_tokens", "max_completion_tokens", "seed", "stop", "reasoning_effort", "tools", "tool_choice", "parallel_tool_calls",
+    "response_format", "user", "modalities", "logprobs", "top_logprobs", "store", NULL,
+};
+
+/* Members whose answers have no place in ours. */
+static int refuse_unspeakable(face_call_t *c, const json_t *o)
+{
+    static const struct { const char *name, *why; } never[] = {
+        { "functions", "is out of use: send tools" }, { "function_call", "is out of use: send tool_choice" },
+        { "audio", "answers are text here" }, { "web_search_options", "citations cannot be shown here" },
+    };
+    const json_t *modalities = json_object_get(o, "modalities");
+    int64_t       n = 1, logprobs = 0;
+    bool          flag = false;
+
+    for (size_t i = 0; i < SI_COUNT(never); i++) {
+        const json_t *v = json_object_get(o, never[i].name);
+
+        if (v != NULL && !json_is_null(v)) {
+            return face_refuse(c, never[i].name, "%s", never[i].why);
+        }
+    }
+    if (face_count(c, "", o, "n", 1, &n) || face_flag(c, "", o, "logprobs", &flag) || face_count(c, "", o, "top_logprobs", 0, &logprobs)) {
+        return -1;
+    }
+    if (n != 1) {
+        return face_refuse(c, "n", "there is one answer to a call: 1");
+    }
+    if (flag || logprobs > 0) {
+        return face_refuse(c, flag ? "logprobs" : "top_logprobs", "probabilities of tokens cannot be had here");
+    }
+    if (modalities != NULL && !json_is_null(modalities)
+        && !(json_array_size(modalities) == 1 && str_is(str_of(json_string_value(json_array_get(modalities, 0))), "text")))
+    {
+        return face_refuse(c, "modalities", "may be [\"text\"] and nothing else");
+    }
+    return 0;
+}
+
+static int read_numbers(face_call_t *c, const json_t *o)
+{
+    chat_options_t *to = &c->q.options;
+    const json_t   *seed = json_object_get(o, "seed");
+    int64_t         old = -1;
+
+    if (face_number(c, "", o, "temperature", &to->temperature) || face_number(c, "", o, "top_p", &to->top_p)
+        || face_number(c, "", o, "frequency_penalty", &to->frequency_penalty)
+        || face_number(c, "", o, "presence_penalty", &to->presence_penalty) || face_count(c, "", o, "top_k", -1, &to->top_k)
+        || face_count(c, "", o, "seed", INT64_MIN, &to->seed) || face_count(c, "", o, "max_tokens", 1, &old)
+        || face_count(c, "", o, "max_completion_tokens", 1, &to->max_tokens))
+    {
+        return -1;
+    }
+    to->has_seed = json_is_integer(seed);
+    if (old >= 0 && to->max_tokens >= 0 && old != to->max_tokens) {
+        return face_refuse(c, "max_tokens", "differs from max_completion_tokens");
+    }
+    to->max_tokens = old >= 0 ? old : to->max_tokens;
+    return 0;
+}
+
+static int read_stop(face_call_t *c, const json_t *o)
+{
+    const json_t *v = json_object_get(o, "stop"), *one;
+    size_t        i, n = json_is_array(v) ? json_array_size(v) : 1;
+
+    if (v == NULL || json_is_null(v)) {
+        return 0;
+    }
+    if (n > STOPS) {
+        return face_refuse(c, "stop", "may have %d sequences", STOPS);
+    }
+    c->q.options.stop = arena_calloc(c->arena, STOPS * sizeof(char *));
+    for (i = 0; i < n; i++) {
+        one = json_is_array(v) ? json_array_get(v, i) : v;
+        if (!json_is_string(one) || json_string_length(one) == 0) {
+            return face_refuse(c, "stop", "must be a string, or a list of strings");
+        }
+        c->q.options.stop[c->q.options.nstop++] = json_string_value(one);
+    }
+    return 0;
+}
+
+static int read_effort(face_call_t *c, const json_t *o)
+{
+    static const char *const words[] = { "none", "minimal", "low", "medium", "high", "xhigh", "max" };
+    str_t effort = STR_NULL;
+
+    if (face_text(c, "", o, "reasoning_effort", false, &effort)) {
+        return -1;
+    }
+    for (size_t i = 0; effort.p != NULL && i < SI_COUNT(words); i++) {
+        if (str_is(effort, words[i])) {
+            c->q.options.effort = words[i];
+        }
+    }
+    return effort.p == NULL || c->q.options.effort != NULL ? 0
+           : face_refuse(c, "reasoning_effort", "must be none, minimal, low, medium, high, xhigh or max");
+}
+
+static int read_stream(face_call_t *c, const json_t *o)
+{
+    static const char *const names[] = { "include_usage", "include_obfuscation", NULL };
+    openai_state_t *s = c->state;
+    const json_t   *v = json_object_get(o, "stream_options");
+    bool            padded = false;
+
+    if (face_flag(c, "", o, "stream", &c->stream)) {
+        return -1;
+    }
+    if (v == NULL || json_is_null(v)) {
+        return 0;
+    }
+    if (!json_is_object(v) || !c->stream) {
+        return face_refuse(c, "stream_options", c->stream ? "must be an object" : "is for streams");
+    }
+    if (face_members(c, "stream_options", v, names) || face_flag(c, "stream_options", v, "include_usage", &s->usage)
+        || face_flag(c, "stream_options", v, "include_obfuscation", &padded))
+    {
+        return -1;
+    }
+    return padded ? face_refuse(c, "stream_options.include_obfuscation", "events are not padded here") : 0;
+}
+
+static int read_tool(face_call_t *c, const json_t *v, const char *path, chat_tool_t *t)
+{
+    static const char *const outer[] = { "type", "function", "cache_control", NULL };
+    static const char *const inner[] = { "name", "description", "parameters", "strict", NULL };
+    const char   *at = face_field(c, path, "function");
+    const json_t *f = json_object_get(v, "function"), *schema = json_object_get(f, "parameters");
+    const json_t *cache = json_object_get(v, "cache_control");
+    str_t         type = STR_NULL, name = STR_NULL, about = STR("");
+
+    if (face_text(c, path, v, "type", true, &type)) {
+        return -1;
+    }
+    if (!str_is(type, "function")) {
+        return face_refuse(c, face_field(c, path, "type"), "tools are functions here");
+    }
+    if (face_members(c, path, v, outer) || face_members(c, at, f, inner) || face_text(c, at, f, "name", true, &name)
+        || face_text(c, at, f, "description", false, &about) || face_flag(c, at, f, "strict", &t->strict))
+    {
+        return -1;
+    }
+    if (schema != NULL && !json_is_null(schema)) {
+        if (!json_is_object(schema)) {
+            return face_refuse(c, face_field(c, at, "parameters"), "must be a JSON Schema, which is an object");
+        }
+        t->schema = str_of(json_text(c->arena, schema));
+    }
+    t->name = name.p;
+    t->description = about.p;
+    t->cache = json_is_object(cache);
+    t->cache_ttl = json_string_value(json_object_get(cache, "ttl"));
+    return 0;
+}
+
+static int read_tools(face_call_t *c, const json_t *o)
+{
+    const json_t *list = json_object_get(o, "tools"), *v;
+    chat_tool_t  *tools;
+    size_t        i;
+
+    if (list == NULL || json_is_null(list)) {
+        return 0;
+    }
+    if (!json_is_array(list)) {
+        return face_refuse(c, "tools", "must be a list");
+    }
+    tools = arena_calloc(c->arena, (json_array_size(list) + 1) * sizeof *tools);
+    json_array_foreach(list, i, v) {
+        if (read_tool(c, v, arena_printf(c->arena, "tools[%zu]", i), &tools[i])) {
+            return -1;
+        }
+    }
+    c->q.options.tools = tools;
+    c->q.options.ntools = json_array_size(list);
+    return 0;
+}
+
+/* Keeps a member that has no neutral form for a provider of this dialect. */
+static int keep(json_t *extra, const json_t *o, const char *name)
+{
+    return json_object_set(extra, name, json_object_get(o, name));
+}
+
+static int read_choice(face_call_t *c, const json_t *o, json_t *extra)
+{
+    static const struct { const char *word; chat_choice_t choice; } words[] = {
+        { "auto", CHOICE_AUTO }, { "none", CHOICE_NONE }, { "required", CHOICE_ANY },
+    };
+    const json_t *v = json_object_get(o, "tool_choice"), *parallel = json_object_get(o, "parallel_tool_calls");
+    const char   *name = json_string_value(json_object_get(json_object_get(v, "function"), "name"));
+    bool          flag = false;
+
+    if (face_flag(c, "", o, "parallel_tool_calls", &flag)) {
+        return -1;
+    }
+    c->q.options.parallel = json_is_boolean(parallel) ? flag : -1;
+    if (v == NULL || json_is_null(v)) {
+        return 0;
+    }
+    if (json_is_object(v) && name != NULL) {
+        c->q.options.choice = CHOICE_ONE;
+        c->q.options.choice_name = name;
+        return 0;
+    }
+    for (size_t i = 0; json_is_string(v) && i < SI_COUNT(words); i++) {
+        if (strcmp(json_string_value(v), words[i].word) == 0) {
+            c->q.options.choice = words[i].choice;
+            return 0;
+        }
+    }
+    return json_is_object(v) ? keep(extra, o, "tool_choice")
+                             : face_refuse(c, "tool_choice", "must be none, auto, required, or name a function");
+}
+
+static int read_shape(face_call_t *c, const json_t *o, json_t *extra)
+{
+    static const char *const names[] = { "name", "schema", "strict", NULL };
+    const char     *at = "response_format.json_schema";
+    const json_t   *v = json_object_get(o, "response_format"), *s = json_object_get(v, "json_schema");
+    chat_options_t *to = &c->q.options;
+    str_t           type = STR_NULL, name = STR("answer");
+
+    if (v == NULL || json_is_null(v)) {
+        return 0;
+    }
+    if (!json_is_object(v)) {
+        return face_refuse(c, "response_format", "must be an object");
+    }
+    if (face_text(c, "response_format", v, "type", true, &type)) {
+        return -1;
+    }
+    if (str_is(type, "text")) {
+        return 0;
+    }
+    if (str_is(type, "json_object")) {
+        to->shape = SHAPE_JSON;
+        return 0;
+    }
+    if (!str_is(type, "json_schema") || json_is_string(json_object_get(s, "description"))) {
+        return keep(extra, o, "response_format");
+    }
+    if (!json_is_object(json_object_get(s, "schema"))) {
+        return face_refuse(c, "response_format.json_schema.schema", "must be a JSON Schema, which is an object");
+    }
+    if (face_members(c, at, s, names) || face_text(c, at, s, "name", false, &name) || face_flag(c, at, s, "strict", &to->shape_strict)) {
+        return -1;
+    }
+    to->shape = SHAPE_SCHEMA;
+    to->shape_name = name.p;
+    to->shape_schema = str_of(json_text(c->arena, json_object_get(s, "schema")));
+    return 0;
+}
+
+static bool is_known(const char *name)
+{
+    for (size_t i = 0; known[i] != NULL; i++) {
+        if (strcmp(known[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is left goes on as it is, to a provider that speaks so. */
+static void keep_rest(const json_t *o, json_t *extra)
+{
+    const char   *name;
+    const json_t *v;
+
+    json_object_foreach((json_t *) (uintptr_t) o, name, v) {
+        bool told = strcmp(name, "service_tier") == 0 && str_is(str_of(json_string_value(v)), "auto");     /* as without it */
+
+        if (!is_known(name) && !json_is_null(v) && !told) {
+            (void) keep(extra, o, name);
+        }
+    }
+    if (json_is_true(json_object_get(o, "store"))) {
+        (void) keep(extra, o, "store");
+    }
+}
+
+static int read_request(face_call_t *c, const json_t *o)
+{
+    json_t *extra = json_own(c->arena, json_object());
+    str_t   user = STR_NULL;
+
+    c->state = arena_calloc(c->arena, sizeof(openai_state_t));
+    if (face_text(c, "", o, "model", true, &c->model) || refuse_unspeakable(c, o) || read_stream(c, o) || read_numbers(c, o)
+        || read_stop(c, o) || read_effort(c, o) || read_tools(c, o) || read_choice(c, o, extra) || read_shape(c, o, extra)
+        || face_text(c, "", o, "user", false, &user) || openai_messages(c, o))
+    {
+        return -1;
+    }
+    keep_rest(o, extra);
+    c->q.options.end_user = user.p;
+    c->q.options.dialect = "openai";
+    c->q.options.extra = json_object_size(extra) > 0 ? extra : NULL;
+    return 0;
+}
+
+const face_t face_openai = {
+    .name = "openai", .read = read_request, .begin = openai_begin, .event = openai_event, .end = openai_end,
+    .broken = openai_broken, .whole = openai_whole, .error = openai_error,
+};
+
+void co_chat_completions(request_t *r)
+{
+    co_face_run(r, &face_openai);
+}

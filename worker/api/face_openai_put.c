@@ -1,0 +1,272 @@
+/*
+ * What a chat completion answers: chunks, or one body, and errors.
+ * Reference: https://platform.openai.com/docs/api-reference/chat/streaming, …/chat/object, …/guides/error-codes
+ */
+#include "api/face_openai.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Ends that OpenAI has no word for are "length", which says that the answer is not all there is, or what blocks one. */
+static const char *finish_word(const char *finish)
+{
+    static const struct { const char *ours, *theirs; } words[] = {
+        { "length", "length" }, { "content_filter", "content_filter" }, { "tool_calls", "tool_calls" },
+        { "refusal", "content_filter" }, { "pause", "length" },
+    };
+
+    for (size_t i = 0; i < SI_COUNT(words); i++) {
+        if (strcmp(finish, words[i].ours) == 0) {
+            return words[i].theirs;
+        }
+    }
+    return "stop";
+}
+
+static int put_usage(buf_t *b, const llm_result_t *r)
+{
+    return buf_printf(b, "{\"prompt_tokens\":%" PRId64 ",\"completion_tokens\":%" PRId64 ",\"total_tokens\":%" PRId64
+                      ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRId64 "},\"completion_tokens_details\":{\"reasoning_tokens\":%" PRId64 "}}",
+                      r->input_tokens, r->output_tokens, r->input_tokens + r->output_tokens, r->cached_tokens, r->reasoning_tokens);
+}
+
+/* --- chunks --- */
+
+static int put_open(face_call_t *c)
+{
+    int rc = buf_printf(&c->out, "data: {\"id\":\"chatcmpl-%s\",\"object\":\"chat.completion.chunk\",\"created\":%" PRIu64 ",\"model\":",
+                        c->id, c->created);
+
+    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(c->name));
+    return rc != 0 ? rc : buf_puts(&c->out, ",\"choices\":[");
+}
+
+static int delta_open(face_call_t *c)
+{
+    int rc = put_open(c);
+
+    return rc != 0 ? rc : buf_puts(&c->out, "{\"index\":0,\"delta\":{");
+}
+
+static int delta_close(face_call_t *c, const char *finish)
+{
+    const openai_state_t *s = c->state;
+    const char           *quote = finish != NULL ? "\"" : "";
+
+    return buf_printf(&c->out, "},\"logprobs\":null,\"finish_reason\":%s%s%s}]%s}\n\n", quote, finish != NULL ? finish : "null", quote,
+                      s->usage ? ",\"usage\":null" : "");
+}
+
+int openai_begin(face_call_t *c, const chat_event_t *first)
+{
+    bool text = first == NULL || first->kind == CHAT_TEXT;
+    int  rc = delta_open(c);
+
+    rc = rc != 0 ? rc : buf_printf(&c->out, "\"role\":\"assistant\",\"content\":%s,\"refusal\":null", text ? "\"\"" : "null");
+    return rc != 0 ? rc : delta_close(c, NULL);
+}
+
+static int put_member(face_call_t *c, const char *name, str_t text)
+{
+    int rc = buf_printf(&c->out, "\"%s\":", name);
+
+    return rc != 0 ? rc : buf_json_str(&c->out, text);
+}
+
+static int put_call(face_call_t *c, const chat_event_t *ev)
+{
+    int rc = buf_printf(&c->out, "\"tool_calls\":[{\"index\":%u,\"id\":", ev->index);
+
+    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(ev->id));
+    rc = rc != 0 ? rc : buf_puts(&c->out, ",\"type\":\"function\",\"function\":{\"name\":");
+    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(ev->name));
+    return rc != 0 ? rc : buf_puts(&c->out, ",\"arguments\":\"\"}}]");
+}
+
+static int put_args(face_call_t *c, const chat_event_t *ev)
+{
+    int rc = buf_printf(&c->out, "\"tool_calls\":[{\"index\":%u,\"function\":{\"arguments\":", ev->index);
+
+    rc = rc != 0 ? rc : buf_json_str(&c->out, ev->text);
+    return rc != 0 ? rc : buf_puts(&c->out, "}}]");
+}
+
+/* Of a call only: as Google's own endpoint of this dialect shows it. */
+static int put_signature(buf_t *b, str_t signature)
+{
+    int rc = buf_puts(b, "\"extra_content\":{\"google\":{\"thought_signature\":");
+
+    rc = rc != 0 ? rc : buf_json_str(b, signature);
+    return rc != 0 ? rc : buf_puts(b, "}}");
+}
+
+static int put_call_signature(face_call_t *c, const chat_event_t *ev)
+{
+    const openai_state_t *s = c->state;
+    int                   rc = buf_printf(&c->out, "\"tool_calls\":[{\"index\":%u,", s->call);
+
+    rc = rc != 0 ? rc : put_signature(&c->out, ev->text);
+    return rc != 0 ? rc : buf_puts(&c->out, "}]");
+}
+
+static int put_delta(face_call_t *c, const chat_event_t *ev)
+{
+    switch (ev->kind) {
+    case CHAT_TEXT:
+        return put_member(c, "content", ev->text);
+    case CHAT_REASONING:
+        return put_member(c, "reasoning_content", ev->text);
+    case CHAT_REFUSAL:
+        return put_member(c, "refusal", ev->text);
+    case CHAT_CALL:
+        return put_call(c, ev);
+    case CHAT_ARGS:
+        return put_args(c, ev);
+    default:
+        return put_call_signature(c, ev);
+    }
+}
+
+int openai_event(face_call_t *c, const chat_event_t *ev)
+{
+    openai_state_t *s = c->state;
+    int             rc;
+
+    if (ev->kind == CHAT_CALL) {
+        s->called = true;
+        s->call = ev->index;
+    }
+    if (ev->kind == CHAT_REDACTED || (ev->kind == CHAT_SIGNATURE && !s->called)) {
+        return 0;                       /* of a reasoning: this dialect has no place for it */
+    }
+    rc = delta_open(c);
+    rc = rc != 0 ? rc : put_delta(c, ev);
+    return rc != 0 ? rc : delta_close(c, NULL);
+}
+
+int openai_end(face_call_t *c, const llm_result_t *res)
+{
+    const openai_state_t *s = c->state;
+    int                   rc = delta_open(c);
+
+    rc = rc != 0 ? rc : delta_close(c, finish_word(res->finish));
+    if (s->usage) {
+        rc = rc != 0 ? rc : put_open(c);
+        rc = rc != 0 ? rc : buf_puts(&c->out, "],\"usage\":");
+        rc = rc != 0 ? rc : put_usage(&c->out, res);
+        rc = rc != 0 ? rc : buf_puts(&c->out, "}\n\n");
+    }
+    return rc != 0 ? rc : buf_puts(&c->out, "data: [DONE]\n\n");
+}
+
+int openai_broken(face_call_t *c)
+{
+    int rc = buf_puts(&c->out, "data: ");
+
+    rc = rc != 0 ? rc : openai_error(&c->out, &c->err);
+    return rc != 0 ? rc : buf_puts(&c->out, "\n\n");
+}
+
+/* --- one body --- */
+
+/* The texts of one kind as a member, or null; `always`: also when there is none. */
+static int put_texts(face_call_t *c, const char *name, chat_kind_t kind, bool always)
+{
+    buf_t all;
+    bool  any = false;
+    int   rc = 0;
+
+    buf_init(&all, c->out.max);
+    for (size_t i = 0; i < c->nblocks && rc == 0; i++) {
+        if (c->blocks[i].kind == kind) {
+            any = true;
+            rc = buf_append(&all, c->blocks[i].text.p, c->blocks[i].text.n);
+        }
+    }
+    if (rc == 0 && (any || always)) {
+        rc = buf_printf(&c->out, ",\"%s\":%s", name, any ? "" : "null");
+        rc = rc != 0 || !any ? rc : buf_json_str(&c->out, (str_t) { all.p, all.n });
+    }
+    buf_free(&all);
+    return rc;
+}
+
+static int put_whole_call(buf_t *b, const face_block_t *call)
+{
+    int rc = buf_puts(b, "{\"id\":");
+
+    rc = rc != 0 ? rc : buf_json_str(b, str_of(call->id));
+    rc = rc != 0 ? rc : buf_puts(b, ",\"type\":\"function\",\"function\":{\"name\":");
+    rc = rc != 0 ? rc : buf_json_str(b, str_of(call->name));
+    rc = rc != 0 ? rc : buf_puts(b, ",\"arguments\":");
+    rc = rc != 0 ? rc : buf_json_str(b, (str_t) { call->text.p, call->text.n });
+    rc = rc != 0 ? rc : buf_puts(b, "}");
+    if (call->signature.n > 0) {
+        rc = rc != 0 ? rc : buf_puts(b, ",");
+        rc = rc != 0 ? rc : put_signature(b, (str_t) { call->signature.p, call->signature.n });
+    }
+    return rc != 0 ? rc : buf_puts(b, "}");
+}
+
+static int put_calls(face_call_t *c)
+{
+    const char *between = ",\"tool_calls\":[";
+    int         rc = 0;
+
+    for (size_t i = 0; i < c->nblocks && rc == 0; i++) {
+        if (c->blocks[i].kind == CHAT_CALL) {
+            rc = buf_puts(&c->out, between);
+            rc = rc != 0 ? rc : put_whole_call(&c->out, &c->blocks[i]);
+            between = ",";
+        }
+    }
+    return rc != 0 || between[1] == '\0' ? (rc != 0 ? rc : buf_puts(&c->out, "]")) : 0;
+}
+
+int openai_whole(face_call_t *c, const llm_result_t *res)
+{
+    int rc = buf_printf(&c->out, "{\"id\":\"chatcmpl-%s\",\"object\":\"chat.completion\",\"created\":%" PRIu64 ",\"model\":", c->id, c->created);
+
+    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(c->name));
+    rc = rc != 0 ? rc : buf_puts(&c->out, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\"");
+    rc = rc != 0 ? rc : put_texts(c, "content", CHAT_TEXT, true);
+    rc = rc != 0 ? rc : put_texts(c, "refusal", CHAT_REFUSAL, true);
+    rc = rc != 0 ? rc : put_texts(c, "reasoning_content", CHAT_REASONING, false);
+    rc = rc != 0 ? rc : put_calls(c);
+    rc = rc != 0 ? rc : buf_printf(&c->out, "},\"logprobs\":null,\"finish_reason\":\"%s\"}],\"usage\":", finish_word(res->finish));
+    rc = rc != 0 ? rc : put_usage(&c->out, res);
+    return rc != 0 ? rc : buf_puts(&c->out, "}");
+}
+
+/* --- errors --- */
+
+static const char *error_type(int status)
+{
+    static const struct { int status; const char *type; } types[] = {
+        { 401, "authentication_error" }, { 402, "insufficient_quota" }, { 403, "permission_error" }, { 429, "rate_limit_error" },
+    };
+
+    for (size_t i = 0; i < SI_COUNT(types); i++) {
+        if (types[i].status == status) {
+            return types[i].type;
+        }
+    }
+    return status >= 500 ? "server_error" : "invalid_request_error";
+}
+
+int openai_error(buf_t *b, const face_error_t *e)
+{
+    int rc = buf_puts(b, "{\"error\":{\"message\":");
+
+    if (e->field != NULL) {             /* most clients show the message alone */
+        char text[640];
+
+        (void) snprintf(text, sizeof text, "%s: %s", e->field, e->message);
+        rc = rc != 0 ? rc : buf_json_str(b, str_of(text));
+    } else {
+        rc = rc != 0 ? rc : buf_json_str(b, str_of(e->message));
+    }
+    rc = rc != 0 ? rc : buf_printf(b, ",\"type\":\"%s\",\"param\":", error_type(e->status));
+    rc = rc != 0 ? rc : e->field != NULL ? buf_json_str(b, str_of(e->field)) : buf_puts(b, "null");
+    return rc != 0 ? rc : buf_printf(b, ",\"code\":\"%s\"}}", e->code);
+}

@@ -1,0 +1,123 @@
+/* What all dialects need to read their requests. */
+#include "api/face.h"
+
+#include <stdio.h>
+
+#include "base/util.h"
+
+#define SHOWN  64               /* bytes of a client's member name that are shown */
+
+int face_refuse(face_call_t *c, const char *field, const char *fmt, ...)
+{
+    char    message[512];
+    va_list ap;
+    int     n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    if (n >= (int) sizeof message) {
+        message[utf8_cut(message, sizeof message - 1)] = '\0';
+    }
+    c->err = (face_error_t) { .status = 400, .code = "invalid_field", .message = arena_strdup(c->arena, message),
+                              .field = field != NULL ? arena_strdup(c->arena, field) : NULL };
+    return -1;
+}
+
+const char *face_field(face_call_t *c, const char *path, const char *name)
+{
+    size_t n = utf8_cut(name, SI_MIN(strlen(name), (size_t) SHOWN));
+
+    return arena_printf(c->arena, "%s%s%.*s", path, path[0] != '\0' ? "." : "", (int) n, name);
+}
+
+int face_members(face_call_t *c, const char *path, const json_t *o, const char *const *names)
+{
+    const char   *name;
+    const json_t *v;
+
+    json_object_foreach((json_t *) (uintptr_t) o, name, v) {
+        size_t i = 0;
+
+        while (names[i] != NULL && strcmp(names[i], name) != 0) {
+            i++;
+        }
+        if (names[i] == NULL && !json_is_null(v)) {
+            return face_refuse(c, face_field(c, path, name), "is not known here, or cannot be translated");
+        }
+    }
+    return 0;
+}
+
+/* The member, or NULL when it is not given. */
+static const json_t *member(const json_t *o, const char *name)
+{
+    const json_t *v = json_object_get(o, name);
+
+    return json_is_null(v) ? NULL : v;
+}
+
+int face_text(face_call_t *c, const char *path, const json_t *o, const char *name, bool required, str_t *out)
+{
+    const json_t *v = member(o, name);
+
+    if (v == NULL) {
+        return required ? face_refuse(c, face_field(c, path, name), "is required") : 0;
+    }
+    if (!json_is_string(v)) {
+        return face_refuse(c, face_field(c, path, name), "must be a string");
+    }
+    *out = (str_t) { json_string_value(v), json_string_length(v) };
+    return 0;
+}
+
+int face_flag(face_call_t *c, const char *path, const json_t *o, const char *name, bool *out)
+{
+    const json_t *v = member(o, name);
+
+    if (v != NULL && !json_is_boolean(v)) {
+        return face_refuse(c, face_field(c, path, name), "must be true or false");
+    }
+    *out = v != NULL ? json_is_true(v) : *out;
+    return 0;
+}
+
+int face_number(face_call_t *c, const char *path, const json_t *o, const char *name, double *out)
+{
+    const json_t *v = member(o, name);
+
+    if (v != NULL && !json_is_number(v)) {
+        return face_refuse(c, face_field(c, path, name), "must be a number");
+    }
+    *out = v != NULL ? json_number_value(v) : *out;
+    return 0;
+}
+
+int face_count(face_call_t *c, const char *path, const json_t *o, const char *name, int64_t min, int64_t *out)
+{
+    const json_t *v = member(o, name);
+
+    if (v != NULL && (!json_is_integer(v) || json_integer_value(v) < min)) {
+        return face_refuse(c, face_field(c, path, name), min == INT64_MIN ? "must be a whole number" : "must be a whole number from %lld",
+                           (long long) min);
+    }
+    *out = v != NULL ? (int64_t) json_integer_value(v) : *out;
+    return 0;
+}
+
+bool face_data_url(arena_t *a, str_t url, const char **media, str_t *data)
+{
+    static const char mark[] = ";base64,";
+    const char       *at;
+
+    if (url.n < 5 || memcmp(url.p, "data:", 5) != 0) {
+        return false;
+    }
+    at = memmem(url.p, url.n, mark, sizeof mark - 1);
+    if (at == NULL || at == url.p + 5) {
+        return false;
+    }
+    *media = arena_dup(a, url.p + 5, (size_t) (at - url.p) - 5);
+    *data = (str_t) { at + sizeof mark - 1, (size_t) (url.p + url.n - at) - sizeof mark + 1 };
+    return data->n > 0;
+}
