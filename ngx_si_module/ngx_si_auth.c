@@ -94,7 +94,10 @@ ngx_si_auth_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 }
 
 
-/* RFC 6750 2.1; the scheme's letters may be of either case */
+/*
+ * RFC 6750 2.1; the scheme's letters may be of either case.  Anthropic's
+ * clients send X-Api-Key instead.
+ */
 
 static ngx_uint_t
 ngx_si_auth_credential(ngx_http_request_t *r, ngx_str_t *value)
@@ -105,7 +108,14 @@ ngx_si_auth_credential(ngx_http_request_t *r, ngx_str_t *value)
     h = r->headers_in.authorization;
 
     if (h == NULL || h->value.len == 0) {
-        return ngx_si_auth_subprotocol(r, value);
+        h = ngx_si_header_in(r, "x-api-key", sizeof("x-api-key") - 1, NULL);
+
+        if (h == NULL || h->value.len == 0) {
+            return ngx_si_auth_subprotocol(r, value);
+        }
+
+        *value = h->value;
+        return 1;
     }
 
     if (h->value.len < 8

@@ -43,8 +43,9 @@ static ngx_str_t  ngx_si_cors_preflights[][2] = {
     { ngx_string("Access-Control-Allow-Methods"),
       ngx_string("GET, HEAD, POST, PUT, PATCH, DELETE") },
     { ngx_string("Access-Control-Allow-Headers"),
-      ngx_string("Authorization, Content-Type, Idempotency-Key, If-Match, "
-                 "If-None-Match, Last-Event-ID, Prefer, Cache-Control") },
+      ngx_string("Authorization, X-Api-Key, Content-Type, Idempotency-Key, "
+                 "If-Match, If-None-Match, Last-Event-ID, Prefer, "
+                 "Cache-Control") },
     { ngx_string("Access-Control-Max-Age"), ngx_string("7200") },
     { ngx_null_string, ngx_null_string }
 };

@@ -23,6 +23,7 @@ static void ngx_si_open_pair(ngx_si_writer_t *w, u_char *name, size_t nlen,
 static void ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx);
 static void ngx_si_open_identity(ngx_si_writer_t *w, ngx_si_identity_t *who);
 static void ngx_si_open_headers(ngx_si_writer_t *w, ngx_si_ctx_t *ctx);
+static ngx_uint_t ngx_si_open_is_credential(ngx_table_elt_t *h);
 static ngx_uint_t ngx_si_open_skips(ngx_table_elt_t *h);
 static void ngx_si_open_fields_resume(ngx_si_writer_t *w,
     ngx_si_mirror_t *m);
@@ -197,13 +198,24 @@ ngx_si_open_headers(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
 
         if (!ngx_si_open_skips(&h[i])
             && !ngx_si_origin_is_secret(smcf, &h[i])
-            && !(ctx->who && h[i].key.len == 13
-                 && ngx_strncmp(h[i].lowcase_key, "authorization", 13) == 0))
+            && !(ctx->who && ngx_si_open_is_credential(&h[i])))
         {
             ngx_si_open_pair(w, h[i].lowcase_key, h[i].key.len,
                              h[i].value.data, h[i].value.len);
         }
     }
+}
+
+
+/* a token that was verified here stays here */
+
+static ngx_uint_t
+ngx_si_open_is_credential(ngx_table_elt_t *h)
+{
+    return (h->key.len == 13
+            && ngx_strncmp(h->lowcase_key, "authorization", 13) == 0)
+           || (h->key.len == 9
+               && ngx_strncmp(h->lowcase_key, "x-api-key", 9) == 0);
 }
 
 

@@ -55,6 +55,9 @@ subtest 'a good token' => sub {
 subtest 'an API key goes to the worker' => sub {
     is $ann->json(GET => '/v1/conversations')->{status}, 200, 'a good one';
     is $si->http(GET => '/v1/conversations', bearer('sk_si_nobody'))->{status}, 401, 'a wrong one';
+    is $si->http(GET => '/v1/conversations', { 'X-Api-Key' => $ann->key })->{status}, 200, 'a good one in X-Api-Key';
+    is $si->http(GET => '/v1/conversations', { 'X-Api-Key' => 'sk_si_nobody' })->{status}, 401, 'and a wrong one';
+    is $si->http(GET => '/v1/conversations', { 'X-Api-Key' => $ann->key, Authorization => 'Bearer sk_si_nobody' })->{status}, 401, 'Authorization goes first';
     is $si->http(GET => '/v1/conversations')->{json}{code} // 'unauthorized', 'unauthorized', 'none';
 };
 
@@ -147,6 +150,12 @@ subtest 'an identity is the edge\'s to say' => sub {
     my $call = $w->call;
     is_deeply [@$call{qw(issuer subject org scopes)}], ['https://id.example', "Ann \xc3\xa9", 'house', 'read write'], 'issuer, subject, tenant and scopes';
     is_deeply [sort @{ $call->{list} }], [qw(host issuer subject x-si-subject)], 'headers are headers, and the token stays here';
+    $call->head(204)->end;
+    $c->wait_head;
+    $c = $edge->get('/x', head => "X-Api-Key: $token\r\n");
+    $call = $w->call;
+    is $call->{subject}, "Ann \xc3\xa9", 'a token in X-Api-Key';
+    is_deeply $call->{list}, ['host'], 'which stays here, too';
     $call->head(204)->end;
     $c->wait_head;
     $c = $edge->get('/x', head => "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: si, si.bearer.$token\r\n");

@@ -21,10 +21,12 @@ static str_t subprotocol_key(call_t *call)
     return key;
 }
 
-/* The key of the Authorization header, or of a subprotocol. STR_NULL: answered. */
+/* The key of the Authorization header, of X-Api-Key (Anthropic's clients), or of a subprotocol. STR_NULL: answered. */
 static str_t co_key(call_t *call)
 {
-    str_t h = call_header(call, "authorization"), key = h.n ? STR_NULL : subprotocol_key(call);
+    str_t h = call_header(call, "authorization"), key = h.n ? STR_NULL : call_header(call, "x-api-key");
+
+    key = h.n || key.n ? key : subprotocol_key(call);
 
     if (key.n) {
         return key;
