@@ -203,7 +203,7 @@ static void shapes(test_t *t)
             " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants");
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
-            "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, fallback,"
+            "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, fallback,"
             " context_fallback, filter_fallback");
     refused(t, "database.pool: 4",
             "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
@@ -228,7 +228,7 @@ static void references(test_t *t)
     refused(t, "agents:\n  x: { model: gpt }", "a.yaml:2: agents.x.model: expected a name under models, got \"gpt\"");
     refused(t, "default_model: gpt", "a.yaml:1: default_model: expected a name under models, got \"gpt\"");
     refused(t, "default_agent: x", "a.yaml:1: default_agent: expected a name under agents, got \"x\"");
-    refused(t, "providers:\n  x: {}", "a.yaml:2: providers.x.kind: expected one of openai|openai-responses|anthropic|offline, got nothing");
+    refused(t, "providers:\n  x: {}", "a.yaml:2: providers.x.kind: expected one of openai|openai-responses|anthropic|bedrock|offline, got nothing");
     refused(t, "providers:\n  x:\n    kind: openai",
             "a.yaml:2: providers.x.base_url: expected a URL such as https://api.openai.com/v1, got nothing: kind openai needs one");
     refused(t, "providers:\n  x:\n    kind: openai-responses",
@@ -259,6 +259,39 @@ static void not_yaml(test_t *t)
     path = file(t, "big.yaml", big, n);
     c = conf_load(t->a, &path, 1, &err);
     is_str(said(t, err), "big.yaml:1: larger than 1048576 bytes", "a file that is too large");
+}
+
+static void bedrock(test_t *t)
+{
+    const char *provider = "providers:\n  x:\n    kind: bedrock\n", *err;
+    conf_t     *c;
+
+    unsetenv("AWS_REGION");
+    unsetenv("AWS_DEFAULT_REGION");
+    refused(t, provider, "a.yaml:2: providers.x.region: expected a region such as us-east-1, got nothing: kind bedrock needs one, here or in AWS_REGION");
+    setenv("AWS_DEFAULT_REGION", "eu-west-1", 1);
+    c = load1(t, provider, &err);
+    is_str(c ? c->providers[c->nproviders - 1].region : err, "eu-west-1", "the region comes from the environment");
+    conf_free(c);
+    setenv("AWS_REGION", "eu-west-2", 1);
+    c = load1(t, provider, &err);
+    is_str(c ? c->providers[c->nproviders - 1].region : err, "eu-west-2", "from AWS_REGION first");
+    conf_free(c);
+    setenv("SI_TEST_KEY_ID", "AKIDEXAMPLE", 1);
+    refused(t, arena_printf(t->a, "%s    access_key: env:SI_TEST_KEY_ID", provider),
+            "a.yaml:2: providers.x.secret_key: expected both access_key and secret_key, or neither");
+    c = load1(t, arena_printf(t->a, "%s    access_key: env:SI_TEST_KEY_ID\n    secret_key: env:SI_TEST_KEY_ID\n    region: us-east-1", provider), &err);
+    is_str(c ? c->providers[c->nproviders - 1].region : err, "us-east-1", "but the file's goes before it");
+    is_str(c ? c->providers[c->nproviders - 1].access_key : err, "AKIDEXAMPLE", "keys by reference");
+    conf_free(c);
+    c = load1(t, arena_printf(t->a, "%s    endpoints: { a: { region: eu-west-3 }, b: {} }", provider), &err);
+    is_str(c ? c->providers[c->nproviders - 1].endpoints[0].region : err, "eu-west-3", "an endpoint has a region of its own");
+    is_str(c ? c->providers[c->nproviders - 1].endpoints[1].region : err, "eu-west-2", "or that of the environment");
+    conf_free(c);
+    refused(t, arena_printf(t->a, "%s    endpoints: { a: { access_key: env:SI_TEST_KEY_ID } }", provider),
+            "a.yaml:2: providers.x.endpoints.a.secret_key: expected both access_key and secret_key, or neither");
+    unsetenv("AWS_REGION");
+    unsetenv("AWS_DEFAULT_REGION");
 }
 
 static void secrets(test_t *t)
@@ -541,6 +574,7 @@ int main(int argc, char **argv)
     routes(&t);
     example_models(&t);
     not_yaml(&t);
+    bedrock(&t);
     secrets(&t);
     printing(&t);
     example(&t);

@@ -68,7 +68,7 @@ static void routes(test_t *t)
             "a.yaml:1: tasks.quick.models: expected a list of at most 16 names under models, got a list");
     refused(t, "agents: { a: { task: none } }", "a.yaml:1: agents.a.task: expected a name under tasks, got \"none\"");
     refused(t, "providers:\n  p:\n    kind: offline\n    endpoints:\n      x: { kind: openai }",
-            "a.yaml:5: providers.p.endpoints.x.kind: no such key, expected one of base_url, api_key, weight");
+            "a.yaml:5: providers.p.endpoints.x.kind: no such key, expected one of base_url, api_key, region, access_key, secret_key, session_token, weight");
     refused(t, "providers: { p: { kind: offline, endpoints: { x: { weight: 0 } } } }",
             "a.yaml:1: providers.p.endpoints.x.weight: expected a whole number from 1 to 1000, got \"0\"");
     refused(t, "providers: { p: { kind: offline, endpoints: 1 } }",

@@ -33,6 +33,8 @@ typedef struct {
     const answer_t    *answers;
     const recording_t *recordings;
     bool               unmarked;    /* nothing but the connection says that no more will come */
+    const char        *type;        /* of streams; NULL: text/event-stream */
+    char            *(*encode)(const char *text, size_t *n);    /* of those texts, to what is sent, to be freed; NULL: as they are */
 } script_t;
 
 typedef struct {
@@ -41,8 +43,6 @@ typedef struct {
     size_t n;                       /* head and body */
     const script_t *script;
 } peer_t;
-
-#define HEAD_OK    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 static void put(peer_t *p, const char *bytes, size_t n)
 {
@@ -70,11 +70,25 @@ static void chunk(peer_t *p, const char *bytes, size_t n)
     }
 }
 
-static void chunks(peer_t *p, const char *z) { chunk(p, z, strlen(z)); }
+static void chunks(peer_t *p, const char *z)
+{
+    size_t n = strlen(z);
+    char  *encoded = p->script->encode != NULL ? p->script->encode(z, &n) : NULL;
+
+    chunk(p, encoded != NULL ? encoded : z, n);
+    free(encoded);
+}
+
+static void head_ok(peer_t *p)
+{
+    puts_(p, "HTTP/1.1 200 OK\r\nContent-Type: ");
+    puts_(p, p->script->type != NULL ? p->script->type : "text/event-stream; charset=utf-8");
+    puts_(p, "\r\nTransfer-Encoding: chunked\r\n\r\n");
+}
 
 static void stream(peer_t *p, const char *z)
 {
-    puts_(p, HEAD_OK);
+    head_ok(p);
     chunks(p, z);
     puts_(p, "0\r\n\r\n");
 }
@@ -130,7 +144,7 @@ static void send_recording(peer_t *p, const char *path)
     if (sscanf(path, "c/%zu/%zu", &index, &piece) != 2) {
         _exit(1);
     }
-    puts_(p, HEAD_OK);
+    head_ok(p);
     for (size_t at = 0; at < r[index].n; at += piece) {
         size_t left = r[index].n - at;
         chunk(p, r[index].wire + at, left < piece ? left : piece);
@@ -144,7 +158,7 @@ static void send_big_event(peer_t *p)
 
     memset(big, 'x', sizeof big);
     memcpy(big, "data: ", 6);
-    puts_(p, HEAD_OK);
+    head_ok(p);
     chunk(p, big, sizeof big);
     _exit(0);
 }
@@ -156,18 +170,18 @@ static void serve_other(peer_t *p, const char *path)
     } else if (strcmp(path, "echo") == 0) {
         echo(p);
     } else if (strcmp(path, "gate") == 0) {
-        puts_(p, HEAD_OK);
+        head_ok(p);
         chunks(p, p->script->first);
         wait_go(p);
         chunks(p, p->script->second);
         puts_(p, "0\r\n\r\n");
     } else if (strcmp(path, "cut") == 0 || strcmp(path, "cut-late") == 0) {
-        puts_(p, HEAD_OK);
+        head_ok(p);
         chunks(p, p->script->hello);
         chunks(p, strcmp(path, "cut") == 0 ? "" : p->script->finish);
         _exit(0);
     } else if (strcmp(path, "silent") == 0 || strcmp(path, "tail") == 0) {
-        puts_(p, HEAD_OK);
+        head_ok(p);
         chunks(p, p->script->hello);
         chunks(p, strcmp(path, "silent") == 0 ? "" : p->script->finish);
         hold(p);

@@ -272,6 +272,43 @@ static int walk_things(loader_t *l, const yaml_t *section, const char *path, con
 
 /* --- all of it --- */
 
+static int fail_provider(loader_t *l, const conf_provider_t *p, const char *key, const char *what)
+{
+    size_t      n = strcspn(p->name, "/");          /* an endpoint is named "provider/endpoint" */
+    const char *name = arena_dup(l->a, p->name, n);
+    const char *path = p->name[n] == '/' ? arena_printf(l->a, "providers.%s.endpoints.%s.%s", name, p->name + n + 1, key)
+                                         : arena_printf(l->a, "providers.%s.%s", name, key);
+
+    return conf_fail_at(l, yaml_get(yaml_get(l->c->tree, "providers"), name), path, what);
+}
+
+static void find_region(loader_t *l, conf_provider_t *p)
+{
+    static const char *const names[] = { "AWS_REGION", "AWS_DEFAULT_REGION" };
+
+    for (size_t i = 0; i < SI_COUNT(names) && p->region[0] == '\0' && strcmp(p->kind, "bedrock") == 0; i++) {
+        const char *region = getenv(names[i]);
+        p->region = region != NULL ? arena_strdup(l->a, region) : p->region;
+    }
+}
+
+/* What the kind of an endpoint needs. */
+static int check_endpoint(loader_t *l, const conf_provider_t *p)
+{
+    bool bedrock = strcmp(p->kind, "bedrock") == 0;
+
+    if (bedrock && p->region[0] == '\0') {
+        return fail_provider(l, p, "region", "expected a region such as us-east-1, got nothing: kind bedrock needs one, here or in AWS_REGION");
+    }
+    if ((p->access_key[0] == '\0') != (p->secret_key[0] == '\0')) {
+        return fail_provider(l, p, "secret_key", "expected both access_key and secret_key, or neither");
+    }
+    if (!bedrock && strcmp(p->kind, "offline") != 0 && p->base_url[0] == '\0') {
+        return fail_provider(l, p, "base_url", arena_printf(l->a, "expected a URL such as https://api.openai.com/v1, got nothing: kind %s needs one", p->kind));
+    }
+    return 0;
+}
+
 /* A provider without endpoints is its own. */
 static int finish_providers(loader_t *l)
 {
@@ -280,6 +317,7 @@ static int finish_providers(loader_t *l)
     for (size_t i = 0; i < c->nproviders; i++) {
         conf_provider_t *p = &c->providers[i];
 
+        find_region(l, p);
         if (p->nendpoints == 0) {
             conf_provider_t *own = arena_calloc(l->a, sizeof(*own));
             *own = *p;
@@ -290,9 +328,9 @@ static int finish_providers(loader_t *l)
             conf_provider_t *e = &p->endpoints[k];
 
             e->index = c->nendpoints++;
-            if (strcmp(e->kind, "offline") != 0 && e->base_url[0] == '\0') {
-                return conf_fail_at(l, yaml_get(yaml_get(c->tree, "providers"), p->name), arena_printf(l->a, "providers.%s.base_url", p->name),
-                                    arena_printf(l->a, "expected a URL such as https://api.openai.com/v1, got nothing: kind %s needs one", e->kind));
+            find_region(l, e);
+            if (check_endpoint(l, e) != 0) {
+                return SI_EINVAL;
             }
         }
     }

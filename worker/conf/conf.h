@@ -22,10 +22,12 @@ typedef struct {
 /* Where models live; also one key or region of it, which has all that the provider has. */
 typedef struct conf_provider {
     const char *name;           /* of an endpoint: "provider/endpoint" */
-    const char *kind;           /* "openai", "openai-responses", "anthropic" or "offline" */
-    const char *base_url;       /* without a trailing slash; "" for offline */
+    const char *kind;           /* "openai", "openai-responses", "anthropic", "bedrock" or "offline" */
+    const char *base_url;       /* without a trailing slash; "" for offline, may be "" for bedrock */
     const char *api_key;        /* resolved secret; never printed; may be "" */
     const char *beta;           /* anthropic: the header anthropic-beta, or "" */
+    const char *region;         /* of bedrock; "" for others */
+    const char *access_key, *secret_key, *session_token;    /* of bedrock, resolved, never printed; "": those of the process */
     uint64_t    connect_ms, first_byte_ms, first_token_ms, idle_ms;
     uint64_t    weight;         /* among the endpoints of a provider */
     struct conf_provider *endpoints; size_t nendpoints;     /* one at least: the provider itself when it names none; of an endpoint: none */
@@ -37,6 +39,7 @@ typedef struct conf_model {
     const conf_provider_t *provider;
     const char *upstream;       /* the provider's name of it; default: name */
     uint64_t    max_tokens;     /* of one answer; 0: the provider's default */
+    const char *stream;         /* "on", or "off" for a model of bedrock that cannot */
     conf_models_t fallback;     /* asked next when this one fails */
     conf_models_t context_fallback, filter_fallback;    /* when the prompt is too long for it, or its content filter stops it; empty: fallback */
 } conf_model_t;

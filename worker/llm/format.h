@@ -1,6 +1,6 @@
 /*
  * A wire format of model providers: how a request is written, and what the events of an answer say. remote.c does the
- * talking: connections, deadlines, framing (server-sent events, or one JSON body), failures of the transport.
+ * talking: connections, deadlines, framing (server-sent events, Amazon's event stream, or one JSON body), failures of the transport.
  */
 #ifndef SI_FORMAT_H
 #define SI_FORMAT_H
@@ -19,6 +19,7 @@ typedef struct {
 } format_request_t;
 
 struct format {
+    const char *accept;             /* the header "Accept: …"; NULL: server-sent events or JSON */
     /* Writes the request; may wait (credentials). 0, or SI_E* with *err: what the format cannot say is refused ("unsupported"), never left out. */
     int (*co_put)(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err);
     /* One event of the stream: its type ("" when it has none) and data, whole. Calls reply_*(). 0, or SI_E* with r->err. */
@@ -43,6 +44,6 @@ void remote_close(llm_call_t *c);
 #define FORMAT_PROVIDER(name, vtable) \
     { .kind = (name), .format = (vtable), .co_open = co_remote_open, .co_next = co_remote_next, .result = remote_result, .close = remote_close }
 
-extern const provider_t provider_openai, provider_responses, provider_anthropic;
+extern const provider_t provider_openai, provider_responses, provider_anthropic, provider_bedrock;
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/logger.h"
 #include "base/util.h"
+#include "io/eventstream.h"
 #include "io/http.h"
 #include "io/sse.h"
 #include "llm/format.h"
@@ -21,7 +22,9 @@ struct llm_call {
     const llm_request_t *q;             /* the caller's */
     http_t              *http;
     sse_t                sse;
+    eventstream_t        binary;        /* Amazon's framing */
     bool                 stream;        /* events, not one JSON answer */
+    bool                 is_binary;     /* they come in Amazon's framing, not as server-sent events */
     bool                 over;          /* nothing more to read; rc says how it ended */
     int                  rc;
     reply_t              read;
@@ -55,6 +58,9 @@ static int co_start(llm_call_t *c, arena_t *a, llm_error_t *err)
     format_request_t put = { .headers = { "Content-Type: application/json", "Accept: text/event-stream, application/json" } };
     int              rc;
 
+    if (c->format->accept != NULL) {
+        put.headers[1] = c->format->accept;
+    }
     buf_init(&put.body, REQUEST_MAX);
     rc = c->format->co_put(a, c->q, &put, err);
     if (rc == SI_ENOMEM) {
@@ -143,7 +149,8 @@ static int co_head(llm_call_t *c, arena_t *a, llm_error_t *err)
         return co_bad_status(c, a, status, err);
     }
     type = http_header(c->http, "content-type");
-    c->stream = type == NULL || is_type(type, "text/event-stream");
+    c->is_binary = type != NULL && is_type(type, "application/vnd.amazon.eventstream");
+    c->stream = type == NULL || c->is_binary || is_type(type, "text/event-stream");
     if (!c->stream && !is_type(type, "application/json")) {
         return provider_fail(err, SI_EPROTO, "provider_protocol", status, false, "the provider answered neither events nor JSON");
     }
@@ -167,6 +174,7 @@ void remote_close(llm_call_t *c)
         http_close(c->http);
         c->http = NULL;
         sse_free(&c->sse);
+        eventstream_free(&c->binary);
         reply_free(&c->read);
     }
 }
@@ -182,6 +190,7 @@ int co_remote_open(const provider_t *p, arena_t *a, const llm_request_t *q, llm_
     rc = co_start(c, a, err);
     if (rc == 0) {
         sse_init(&c->sse, EVENT_MAX);
+        eventstream_init(&c->binary, EVENT_MAX);
         reply_init(&c->read, a, q->model->provider->api_key, q->answer_max);
         rc = co_head(c, a, err);
     }
@@ -222,11 +231,26 @@ static int take_event(const sse_event_t *e, void *arg)
     return c->format->event(&c->read, e->event, e->data);
 }
 
+/* Exceptions have a name as events have; what the framing itself calls an error has a message only. */
+static int take_message(const es_message_t *m, void *arg)
+{
+    llm_call_t *c = arg;
+    str_t       type = es_string(m, ":message-type");
+
+    if (str_is(type, "error")) {
+        return reply_error(&c->read, 0, es_string(m, ":error-message"));
+    }
+    return c->format->event(&c->read, es_string(m, str_is(type, "exception") ? ":exception-type" : ":event-type"), m->payload);
+}
+
 static void feed(llm_call_t *c, str_t bytes)
 {
-    int rc = sse_feed(&c->sse, bytes.p, bytes.n, take_event, c);
+    int rc = c->is_binary ? eventstream_feed(&c->binary, bytes.p, bytes.n, take_message, c)
+                          : sse_feed(&c->sse, bytes.p, bytes.n, take_event, c);
 
-    if (rc == SI_ENOMEM && c->read.err.code[0] == '\0') {
+    if (c->binary.why != NULL) {
+        rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "the provider's stream is damaged: %s", c->binary.why);
+    } else if (rc == SI_ENOMEM && c->read.err.code[0] == '\0') {
         rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "an event of the provider is longer than %u bytes", EVENT_MAX);
     }
     if (rc != 0) {
@@ -243,7 +267,7 @@ static void stream_ended(llm_call_t *c, int rc)
         end(c, rc);
         return;
     }
-    if (rc == 0) {                      /* some servers forget the empty line after the last event */
+    if (rc == 0 && !c->is_binary) {     /* some servers forget the empty line after the last event */
         c->read.lenient = true;
         feed(c, STR("\n\n"));
     }

@@ -53,8 +53,7 @@ static size_t key_len(const char *p, size_t n)
     return len >= 8 ? len : 0;
 }
 
-/* A provider's message for people: cut, on one line, without keys. */
-static const char *clean(arena_t *a, const char *secret, str_t text)
+const char *reply_clean(arena_t *a, const char *secret, str_t text)
 {
     char  *out = arena_alloc(a, MESSAGE_MAX + 16);
     size_t n = 0, i = 0, key;
@@ -116,7 +115,7 @@ static int fail_status(llm_error_t *err, int status, const char *message)
 
 int reply_status_message(llm_error_t *err, arena_t *arena, const char *secret, int status, str_t message)
 {
-    return fail_status(err, status, clean(arena, secret, message));
+    return fail_status(err, status, reply_clean(arena, secret, message));
 }
 
 int reply_status(llm_error_t *err, arena_t *arena, const char *secret, int status, str_t body)
@@ -131,7 +130,7 @@ int reply_status(llm_error_t *err, arena_t *arena, const char *secret, int statu
 
 int reply_error(reply_t *r, int status, str_t message)
 {
-    const char *shown = clean(r->arena, r->secret, message);
+    const char *shown = reply_clean(r->arena, r->secret, message);
 
     if (status != 0) {
         return fail_status(&r->err, status, shown);

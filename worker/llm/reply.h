@@ -42,6 +42,8 @@ void reply_name(char *to, size_t cap, str_t s);
 int  reply_malformed(reply_t *r, const char *why);
 /* An error object within a stream that began well: status 0 when it does not say what it is. message is cleaned. */
 int  reply_error(reply_t *r, int status, str_t message);
+/* A provider's message for people: cut, on one line, without keys. In the arena, or "". */
+const char *reply_clean(arena_t *arena, const char *secret, str_t text);
 /* A provider's number, or -1 when o has no such member that is a whole number >= 0. */
 int64_t reply_count(const json_t *o, const char *name);
 /* JSON string as str_t, else {NULL, 0}. */
