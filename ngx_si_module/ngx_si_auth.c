@@ -1,7 +1,8 @@
 
 /*
  * ACCESS: who is calling.  A token is verified here; an API key goes to the
- * worker, as does a request without a credential, whose 401 is the worker's.
+ * worker, as do a ticket and a request without a credential, whose 401 is the
+ * worker's.
  */
 
 
@@ -39,6 +40,11 @@ ngx_si_auth_handler(ngx_http_request_t *r)
     if (slcf->pool == NULL || !(slcf->auth & NGX_SI_AUTH_JWT)
         || r->method == NGX_HTTP_OPTIONS)
     {
+        return NGX_DECLINED;
+    }
+
+    if (ngx_si_ticket_came(r)) {
+        /* the worker judges it, and looks at nothing else then */
         return NGX_DECLINED;
     }
 

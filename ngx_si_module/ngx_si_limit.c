@@ -389,7 +389,9 @@ ngx_si_limit_header(ngx_http_request_t *r)
         return ngx_si_limit_next_header(r);
     }
 
-    if (failures && r->headers_out.status == NGX_HTTP_UNAUTHORIZED) {
+    if (failures && r->headers_out.status == NGX_HTTP_UNAUTHORIZED
+        && !ngx_si_ticket_came(r))
+    {
 
         for (n = ngx_si_limit_looks(r, failures, look); n > 0; n--) {
             ngx_si_limit_fail(&look[n - 1]);

@@ -358,7 +358,8 @@ ngx_si_init(ngx_conf_t *cf)
 
     if (smcf->request_id == NGX_ERROR || smcf->client_addr == NGX_ERROR
         || ngx_si_zone_add(cf, smcf) != NGX_OK
-        || ngx_si_cors_init(cf) != NGX_OK)
+        || ngx_si_cors_init(cf) != NGX_OK
+        || ngx_si_ticket_init(cf) != NGX_OK)
     {
         return NGX_ERROR;
     }

@@ -268,6 +268,7 @@ struct ngx_si_ctx_s {
     ngx_si_identity_t        *who;      /* NULL: the worker finds out */
     ngx_str_t                 credential;   /* an API key's id */
     time_t                    until;    /* it or the token ends, 0: never */
+    u_char                   *ticket;   /* SI_TICKET_MAX bytes at most, or NULL */
     ngx_int_t                 slot;     /* where it was sent, or -1 */
     ngx_int_t                 avoid;    /* slot that failed, or -1 */
 
@@ -388,6 +389,14 @@ ngx_si_pool_t *ngx_si_conf_find_pool(ngx_si_main_conf_t *smcf,
 /* ngx_si_cors.c */
 char *ngx_si_cors_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_si_cors_init(ngx_conf_t *cf);
+
+/* ngx_si_ticket.c */
+ngx_int_t ngx_si_ticket_init(ngx_conf_t *cf);
+/*
+ * The request is judged by its ticket alone.  To refuse that is no failure to
+ * be charged: after a break every EventSource comes once with a used one.
+ */
+ngx_uint_t ngx_si_ticket_came(ngx_http_request_t *r);
 
 /* ngx_si_origin.c */
 char *ngx_si_origin_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

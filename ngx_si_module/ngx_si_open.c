@@ -123,6 +123,11 @@ ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
         ngx_si_open_identity(w, ctx->who);
     }
 
+    if (ctx->ticket) {
+        ngx_si_open_field(w, SI_T_TICKET, ctx->ticket,
+                          ngx_strlen(ctx->ticket));
+    }
+
     ngx_si_open_headers(w, ctx);
 }
 
@@ -130,10 +135,15 @@ ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
 static void
 ngx_si_open_identity(ngx_si_writer_t *w, ngx_si_identity_t *who)
 {
+    u_char  until[8];
+
     ngx_si_open_field(w, SI_T_ISSUER, who->issuer.data, who->issuer.len);
     ngx_si_open_field(w, SI_T_SUBJECT, who->subject.data, who->subject.len);
     ngx_si_open_field(w, SI_T_ORG, who->tenant.data, who->tenant.len);
     ngx_si_open_field(w, SI_T_SCOPES, who->scopes.data, who->scopes.len);
+
+    si_put64(until, (uint64_t) who->expires * 1000);
+    ngx_si_open_field(w, SI_T_UNTIL, until, sizeof(until));
 }
 
 

@@ -52,7 +52,7 @@ like $out, qr{^HTTP/2 200\b.*"data":}s, 'the API by HTTP/2';
 
 # The access log.
 my $c = $si->json(POST => '/v1/conversations', {})->{json};
-my $t = $si->json(POST => "/v1/conversations/$c->{id}/turns?ticket=secret-4711", { input => 'hello' });
+my $t = $si->json(POST => "/v1/conversations/$c->{id}/turns?q=secret-4711", { input => 'hello' });
 my $line = poll_until { my ($l) = grep { m{/turns"} } split /\n/, slurp($si->dir . '/logs/access.log'); $l } 30, 'the line of the access log';
 my $log = eval { decode_json($line) };
 ok $log, 'a line of the access log is JSON' or diag $line;

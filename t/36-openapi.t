@@ -58,7 +58,7 @@ subtest '/openapi.json' => sub {
     my $schema = SI::Test::Schema->new($doc);
     is_deeply [grep { !eval { $schema->resolve($_) } } @refs], [], 'every reference leads somewhere';
     my %used = map { m{/([^/]+)$} ? ($1 => 1) : () } @refs;
-    is_deeply [sort grep { !$used{$_} } map { keys %$_ } values %{ $doc->{components} }], ['TurnEvent', 'key', 'token'], 'and every component is used, three by their names';
+    is_deeply [sort grep { !$used{$_} } map { keys %$_ } values %{ $doc->{components} }], ['TurnEvent', 'key', 'ticket', 'token'], 'and every component is used, four by their names';
 };
 
 my $schema = SI::Test::Schema->new($doc);
@@ -107,6 +107,8 @@ subtest 'what really comes' => sub {
     fits(ConversationPage => $si->json(GET => '/v1/conversations?limit=1')->{json}, 'a page');
     fits(MessagePage => $si->json(GET => "/v1/conversations/$c->{id}/messages")->{json}, 'no messages');
     fits(Readers => $si->json(GET => "/v1/conversations/$c->{id}/readers")->{json}, 'no readers');
+
+    fits(Ticket => $si->json(POST => '/v1/tickets', { path => '/v1/events' }, $_)->{json}, 'a ticket') for {}, { Origin => 'https://app.example.com' };
 
     my $admin = member($si, create_key($si, 'described', 'root', '--scopes', 'admin'));
     my $key = $admin->json(POST => '/v1/keys', { name => 'n', user => 'u', scopes => ['admin'], expires => '2100-01-01T00:00:00Z' })->{json};

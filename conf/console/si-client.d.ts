@@ -64,6 +64,14 @@ export interface Turn {
     finished: string | null;
 }
 
+export interface Ticket {
+    ticket: string;
+    path: string;
+    /** Whose pages may use it; null: all. */
+    origin: string | null;
+    expires: string;
+}
+
 export interface Page<T> {
     data: T[];
     /** Give it as `cursor` for the next page; null on the last one. */
@@ -284,6 +292,10 @@ export class SiClient {
         get(id: string, options?: Signal): Promise<Turn>;
         follow(id: string, options?: { lastEventId?: string } & StreamOptions): TurnStream;
         cancel(id: string, options?: Signal): Promise<Turn>;
+    };
+    readonly tickets: {
+        /** A one-use ticket for an EventSource or WebSocket of this page: put it into the address as `?ticket=`. */
+        create(path: string, options?: Signal): Promise<Ticket>;
     };
     readonly messages: {
         /** The oldest first. */

@@ -6,7 +6,8 @@
  *   const chat = await si.conversations.create({ title: 'Trip' });
  *   for await (const e of si.turns.send(chat.id, 'What should I see?')) if (e.type === 'delta') show(e.text);
  *
- * Streams are read with fetch and a parser of our own, because EventSource cannot send an Authorization header.
+ * Streams are read with fetch and a parser of our own, because EventSource cannot send an Authorization header: whoever wants
+ * that, or a WebSocket, asks tickets.create() for a one-use ticket before each connection.
  * They reconnect by themselves, go on after the last event seen, and give each event once.
  */
 
@@ -582,6 +583,13 @@ class Messages extends Group {
     }
 }
 
+class Tickets extends Group {
+    /* For one connection to this path, as `?ticket=`: that of an event stream, or /v1/socket. */
+    create(path, { signal } = {}) {
+        return this._client._json({ method: 'POST', path: '/v1/tickets', body: { path } }, signal);
+    }
+}
+
 export class SiClient {
     /* key: a string, or a function that gives one (or a promise of one) before each request. */
     constructor({ baseUrl, key, fetch = globalThis.fetch.bind(globalThis), requestTimeout = REQUEST_MS, idleTimeout = IDLE_MS }) {
@@ -593,6 +601,7 @@ export class SiClient {
         this.conversations = new Conversations(this);
         this.turns = new Turns(this);
         this.messages = new Messages(this);
+        this.tickets = new Tickets(this);
     }
 
     /* Everything that happens in the caller's conversations. */

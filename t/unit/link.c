@@ -29,10 +29,10 @@ static void co_hello(call_t *call)
 
 static void co_mirror(call_t *call)
 {
-    char *text = arena_printf(call->arena, "%.*s|%.*s|%.*s|%.*s|%.*s|%.*s|%.*s|%d", STR_ARG(call->method), STR_ARG(call->path),
+    char *text = arena_printf(call->arena, "%.*s|%.*s|%.*s|%.*s|%.*s|%.*s|%.*s|%d|%.*s|%llu", STR_ARG(call->method), STR_ARG(call->path),
                               STR_ARG(call->query), STR_ARG(call->addr), STR_ARG(call->key),
                               STR_ARG(call_header(call, "accept")), STR_ARG(call_header(call, "host")),
-                              call_header(call, "none").p == NULL);
+                              call_header(call, "none").p == NULL, STR_ARG(call->ticket), (unsigned long long) call->until);
 
     head(call, 200, -1);
     co_call_write(call, text, strlen(text), soon());
@@ -194,6 +194,8 @@ static void open_fields(buf_t *f)
     put_text(f, SI_T_ARGS, "a=1&b");
     put_text(f, SI_T_ADDR, "192.0.2.1");
     put_text(f, SI_T_CALL_KEY, "k-1");
+    put_text(f, SI_T_TICKET, "st");
+    put_field(f, SI_T_UNTIL, "\1\0\0\0\1\0\0", 8);
     put_header(f, "accept", "a");
     put_header(f, "host", "h");
     put_header(f, "accept", "b");
@@ -210,7 +212,7 @@ static void co_test_request(void)
     open_fields(&f);
     co_edge_send(&e, SI_F_OPEN, 0, 1, f.p, f.n);
     co_answer(&e, 1, 200, &got);
-    is_mem(got.p, got.n, "PUT|/mirror|a=1&b|192.0.2.1|k-1|a, b|h|1", "the handler sees every field");
+    is_mem(got.p, got.n, "PUT|/mirror|a=1&b|192.0.2.1|k-1|a, b|h|1|st|4294967297", "the handler sees every field");
 
     /* Larger than the read buffer. */
     char *big = si_calloc(120000);

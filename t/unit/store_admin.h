@@ -162,6 +162,11 @@ static void test_key_format(void)
     is_int(wrong, KEY_LEN, "with any other character it is not");
     ok(key_valid(STR("sk_si_00000000000000000000000000000000000000003cF9zE")), "a checksum that another program has made");
     ok(!key_valid((str_t) { key, KEY_LEN - 1 }) && !key_valid(STR("")) && !key_valid(STR("sk_si_")), "nor when it is cut");
+    ok(!ticket_valid(str_of(key)), "a key is no ticket");
+    ticket_new(other);
+    ok(ticket_valid(str_of(other)) && !key_valid(str_of(other)) && strncmp(other, TICKET_PREFIX, 6) == 0, "nor a ticket a key");
+    memcpy(other, KEY_PREFIX, 6);
+    ok(!key_valid(str_of(other)), "also with the other's prefix");
     key[20] = '\0';
     ok(!key_valid((str_t) { key, KEY_LEN }), "nor with a NUL");
     key_hint("sk_si_00000000000000000000000000000000000000003cF9zE", hint);

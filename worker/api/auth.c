@@ -55,6 +55,7 @@ static bool co_authenticate_token(request_t *r)
         co_problem_rc(call, rc);
     }
     r->who.scopes = arena_printf(call->arena, "%.*s", STR_ARG(call->scopes));
+    r->who.expires = call->until;
     return rc == 0;
 }
 
@@ -81,10 +82,18 @@ static bool co_authenticate_key(request_t *r)
     return rc == 0;
 }
 
+static bool co_authenticate_any(request_t *r)
+{
+    if (r->call->ticket.n) {            /* the edge has looked at no other credential then, so none counts here */
+        return co_authenticate_ticket(r);
+    }
+    return r->call->subject.n ? co_authenticate_token(r) : co_authenticate_key(r);
+}
+
 /* Who is calling. An outage of the store is never a 401. */
 bool co_authenticate(request_t *r)
 {
-    if (r->call->subject.n ? !co_authenticate_token(r) : !co_authenticate_key(r)) {
+    if (!co_authenticate_any(r)) {
         return false;
     }
     r->call->tenant = r->who.tenant;

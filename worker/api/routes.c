@@ -21,6 +21,7 @@ const route_t routes[] = {
     { "POST", "/v1/turns/{id}/cancel", co_turn_cancel, false, NULL },
     { "GET",  "/v1/socket", co_socket, false, NULL },
     { "GET",  "/v1/events", co_user_events, false, NULL },
+    { "POST", "/v1/tickets", co_ticket_create, false, NULL },
     { "POST", "/v1/keys", co_key_create, false, NULL },
     { "GET",  "/v1/keys", co_key_list, false, NULL },
     { "DELETE", "/v1/keys/{id}", co_key_revoke, false, NULL },
@@ -34,8 +35,7 @@ const route_t routes[] = {
 };
 const size_t nroutes = SI_COUNT(routes);
 
-/* Matches a path against a pattern; takes the part that stands for {id}, and the rest that stands for {model}. */
-static bool match(const char *pattern, str_t path, str_t *id, str_t *name)
+bool route_match(const char *pattern, str_t path, str_t *id, str_t *name)
 {
     const char *p = path.p, *end = path.p + path.n;
 
@@ -83,7 +83,7 @@ static const route_t *find(call_t *call, str_t *id, str_t *name, char allow[128]
 
     buf_init(&b, 127);
     for (size_t i = 0; i < nroutes; i++) {
-        if (!match(routes[i].path, call->path, id, name)) {
+        if (!route_match(routes[i].path, call->path, id, name)) {
             continue;
         }
         call->face = routes[i].face;

@@ -43,6 +43,7 @@ void co_stream_resume(call_t *call);
 void co_socket(request_t *r);                   /* socket.c */
 void co_user_events(request_t *r);              /* feeds.c */
 void co_feed_resume(call_t *call);
+void co_ticket_create(request_t *r);            /* tickets.c */
 void co_key_create(request_t *r);               /* keys.c */
 void co_key_list(request_t *r);
 void co_key_revoke(request_t *r);
@@ -56,7 +57,10 @@ void co_openapi(request_t *r);
 
 /* keys.c: a key has ended: its WebSockets and, at every edge process of this machine, its streams do. */
 void key_gone(const char *id);
-/* auth.c: fills r->who from the credential, or answers 401 / 503 and returns false. */
+/* Matches a path against a pattern; takes the part that stands for {id}, and the rest that stands for {model}, or STR_NULL. */
+bool route_match(const char *pattern, str_t path, str_t *id, str_t *name);
+/* auth.c, tickets.c: fills r->who from the credential or the ticket, or answers 401 / 503 and returns false. */
 bool co_authenticate(request_t *r);
+bool co_authenticate_ticket(request_t *r);
 
 #endif

@@ -77,6 +77,7 @@ typedef struct conf {
     int         log_level;
 
     uint64_t    auth_cache, auth_negative_cache, auth_grace;    /* ms, see store/verdict.h */
+    uint64_t    auth_ticket;    /* ms that a stream ticket is good for */
     uint64_t    calls_max;      /* at once in one worker */
     uint64_t    turns_max;      /* running in one worker; past it 503 */
     uint64_t    turns_queued;   /* waiting in one conversation; past it 409 */

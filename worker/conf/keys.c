@@ -48,6 +48,8 @@ const conf_key_t conf_keys[] = {
       "and about one that it did not know", false },
     { "auth.grace", KEY_DURATION, "10m", 0, 24 * HOUR, IN(auth_grace), NULL,
       "while Postgres is away, a key that it knew goes on working for so much longer", false },
+    { "auth.ticket", KEY_DURATION, "60s", 1 * SEC, 600 * SEC, IN(auth_ticket), NULL,
+      "how long a one-use ticket for a stream is good", false },
 
     { "limits.calls_max", KEY_NUMBER, "20000", 1, 1000000, IN(calls_max), NULL,
       "calls at once in one worker; past it 503", false },

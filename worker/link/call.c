@@ -152,6 +152,14 @@ static const char *open_field(call_core_t *c, const si_field_t *f)
         return set_text(&c->pub.org, f, 255);
     case SI_T_SCOPES:
         return set_text(&c->pub.scopes, f, 1024);
+    case SI_T_TICKET:
+        return set_text(&c->pub.ticket, f, SI_TICKET_MAX);
+    case SI_T_UNTIL:
+        if (f->length != 8) {
+            return "OPEN: malformed end";
+        }
+        c->pub.until = si_get64(f->data);
+        return NULL;
     default:
         return "OPEN: unknown field";
     }

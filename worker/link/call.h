@@ -14,6 +14,7 @@ typedef struct call {
     str_t    resume;            /* log key, when the edge resumes a mirror; path is empty then */
     str_t    resume_tenant, resume_id;
     str_t    issuer, subject, org, scopes;      /* of a token that the edge verified; no client can set them */
+    str_t    ticket;            /* of the query, in which it is hidden; no client can set it otherwise */
     uint64_t started;           /* clock_us() */
     const struct face *face;    /* in whose words errors are told (api/face.h); NULL: problem+json */
     const char *tenant, *user, *turn;   /* set by the handler before call_head(): HEAD fields for the access log */

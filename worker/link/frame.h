@@ -65,6 +65,7 @@
 #define SI_SMALL_MAX      1024u          /* every other type */
 #define SI_WINDOW         (64u << 10)    /* unacknowledged private bytes, each direction of a call */
 #define SI_ID_MAX         240u           /* an event id as text; its length is one byte */
+#define SI_TICKET_MAX     64u            /* a ticket: what is longer is cut, and is none */
 #define SI_KEY_MAX        128u           /* a log key, an instance name */
 
 enum si_frame_type {
@@ -122,7 +123,8 @@ enum si_tag {
     SI_T_ORG,           /* OPEN: the caller's tenant, its name or id */
     SI_T_SCOPES,        /* OPEN: what the caller may do, separated by spaces */
     SI_T_CREDENTIAL,    /* HEAD of a stream: the API key's id, which PUSH names when it is revoked */
-    SI_T_UNTIL,         /* HEAD of a stream or WebSocket: u64 ms since 1970, when its credential ends */
+    SI_T_UNTIL,         /* HEAD of a stream or WebSocket, OPEN with T_SUBJECT: u64 ms since 1970, when its credential ends */
+    SI_T_TICKET,        /* OPEN: value of the argument "ticket", whose bytes in SI_T_ARGS are hidden; only the edge says this */
     SI_T_TAGS
 };
 

@@ -15,6 +15,7 @@ static const struct {
     { "app_user", "SELECT, INSERT (tenant_id, user_id, name), UPDATE (turns)" },
     { "user_identity", "SELECT, INSERT" },
     { "api_key", "SELECT, INSERT (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at), UPDATE (revoked_at)" },
+    { "ticket", "SELECT, INSERT, UPDATE (used_by), DELETE" },
     { "conversation", "SELECT, INSERT, UPDATE" },
     { "turn", "SELECT, INSERT, UPDATE" },
     { "message", "SELECT, INSERT" },

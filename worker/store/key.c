@@ -22,12 +22,15 @@ static void checksum(const char *body, char out[CHECK_LEN])
     }
 }
 
-void key_new(char out[KEY_LEN + 1])
+#define PREFIX_LEN  (sizeof(KEY_PREFIX) - 1)
+_Static_assert(sizeof(TICKET_PREFIX) == sizeof(KEY_PREFIX), "one length for both");
+
+static void make(const char *prefix, char out[KEY_LEN + 1])
 {
-    size_t  n = sizeof(KEY_PREFIX) - 1;
+    size_t  n = PREFIX_LEN;
     uint8_t c;
 
-    memcpy(out, KEY_PREFIX, n);
+    memcpy(out, prefix, n);
     while (n < BODY_LEN) {
         random_bytes(&c, 1);
         if (c < 248) {                                  /* 4 * 62: above it some digits would come more often */
@@ -38,21 +41,40 @@ void key_new(char out[KEY_LEN + 1])
     out[KEY_LEN] = '\0';
 }
 
-bool key_valid(str_t key)
+static bool valid(const char *prefix, str_t key)
 {
-    size_t n = sizeof(KEY_PREFIX) - 1;
-    char   sum[CHECK_LEN];
+    char sum[CHECK_LEN];
 
-    if (key.n != KEY_LEN || memcmp(key.p, KEY_PREFIX, n) != 0) {
+    if (key.n != KEY_LEN || memcmp(key.p, prefix, PREFIX_LEN) != 0) {
         return false;
     }
-    for (size_t i = n; i < KEY_LEN; i++) {
+    for (size_t i = PREFIX_LEN; i < KEY_LEN; i++) {
         if (key.p[i] == '\0' || strchr(digits, key.p[i]) == NULL) {
             return false;
         }
     }
     checksum(key.p, sum);
     return memcmp(sum, key.p + BODY_LEN, CHECK_LEN) == 0;
+}
+
+void key_new(char out[KEY_LEN + 1])
+{
+    make(KEY_PREFIX, out);
+}
+
+bool key_valid(str_t key)
+{
+    return valid(KEY_PREFIX, key);
+}
+
+void ticket_new(char out[KEY_LEN + 1])
+{
+    make(TICKET_PREFIX, out);
+}
+
+bool ticket_valid(str_t ticket)
+{
+    return valid(TICKET_PREFIX, ticket);
 }
 
 void key_hint(const char *key, char out[KEY_HINT + 1])

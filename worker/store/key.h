@@ -17,11 +17,16 @@
 void key_new(char out[KEY_LEN + 1]);
 /* Shape and checksum are right. */
 bool key_valid(str_t key);
+/* The same of stream tickets (store/ticket.h): they differ from keys by their prefix, and so in their checksum. */
+#define TICKET_PREFIX "st_si_"
+void ticket_new(char out[KEY_LEN + 1]);
+bool ticket_valid(str_t ticket);
 /* What may be shown of a valid key, with NUL. */
 void key_hint(const char *key, char out[KEY_HINT + 1]);
 /* Whether `word` is among scopes, separated by spaces. The one there is: "admin", to manage the keys of the whole tenant. */
 bool scope_has(const char *scopes, const char *word);
-/* SHA-256 of the key as lower-case hex with NUL: what the database knows of it, and co_store_key() takes. */
+/* SHA-256 of the key as lower-case hex with NUL: what the database knows of it, and co_store_key() takes;
+   of a ticket likewise. */
 void key_hash(str_t key, char out[64 + 1]);
 
 #endif
