@@ -45,7 +45,7 @@ static const answer_t answers[] = {
     { "400", "400 Bad Request", "application/json", "{\"message\":\"The provided model identifier is invalid.\"}" },
     { "403", "403 Forbidden", "application/json", "{\"message\":\"User: arn:aws:iam::1:user/x is not authorized\"}" },
     { "403-token", "403 Forbidden", "application/json", "{\"Message\":\"The security token included in the request is expired\"}" },
-    { "404", "404 Not Found", "application/json", "{\"message\":\"no such model\"}" },
+    { "404", "404 Not Found", "application/json", "{\"error\":{\"message\":\"no such model\"}}" },
     { "408", "408 Request Timeout", "application/json", "{\"message\":\"Model timed out\"}" },
     { "424", "424 Failed Dependency", "application/json", "{\"message\":\"the model failed\",\"originalStatusCode\":500}" },
     { "429", "429 Too Many Requests", "application/json", "{\"message\":\"Too many requests\"}" },

@@ -38,10 +38,12 @@ static bool is_exception(str_t type)
     return type.n > n && memcmp(type.p + type.n - n, end, n) == 0;
 }
 
-/* The services of AWS do not agree on the case. */
+/* The services of AWS do not agree on the case, and what stands before them may speak otherwise. */
 static str_t message_of(const json_t *v)
 {
-    return json_str(v, "message", json_str(v, "Message", STR_NULL));
+    str_t s = reply_message_of(v);
+
+    return s.p != NULL ? s : json_str(v, "Message", STR_NULL);
 }
 
 int bedrock_read_status(llm_error_t *err, arena_t *a, const char *secret, int status, str_t body)
