@@ -144,6 +144,52 @@ subtest 'reasoning and refusal' => sub {
     is $e[0]{data}{choices}[0]{delta}{content}, undef, 'which begins without text';
 };
 
+subtest 'calls of tools' => sub {
+    my @say = ('{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"f","arguments":""}}]}}]}',
+        (map { '{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"' . $_ . '"}}]}}]}' } '{\\"x\\":', '\\"\\u00fc\\"}'),
+        '{"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"c2","type":"function","function":{"name":"g","arguments":"{}"},"extra_content":{"google":{"thought_signature":"S"}}}]}}]}',
+        '{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":9,"completion_tokens":8,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":3}}}',
+        '[DONE]');
+    my @calls = ({ id => 'c1', type => 'function', function => { name => 'f', arguments => "{\"x\":\"\x{fc}\"}" } },
+        { id => 'c2', type => 'function', function => { name => 'g', arguments => '{}' }, extra_content => { google => { thought_signature => 'S' } } });
+    $model->next(raw(@say));
+    my $r = chat()->{json};
+    asked();
+    is_deeply $r->{choices}[0], { index => 0, logprobs => undef, finish_reason => 'tool_calls', message => { role => 'assistant', content => undef, refusal => undef, tool_calls => \@calls } }, 'in one body';
+    is_deeply [$r->{usage}{prompt_tokens_details}{cached_tokens}, $r->{usage}{completion_tokens_details}{reasoning_tokens}], [4, 3], 'with what was cached and thought';
+    $model->next(raw(@say));
+    my @e = stream()->until_end;
+    asked();
+    my @got;
+    for my $t (map { @{ $_->{data}{choices}[0]{delta}{tool_calls} || [] } } grep { ref $_->{data} } @e) {
+        my $c = $got[ $t->{index} ] ||= { function => { name => '', arguments => '' } };
+        $c->{$_} = $t->{$_} for grep { exists $t->{$_} } qw(id type extra_content);
+        $c->{function}{$_} .= $t->{function}{$_} // '' for qw(name arguments);
+    }
+    is_deeply \@got, \@calls, 'in a stream';
+    is $e[-2]{data}{choices}[0]{finish_reason}, 'tool_calls', 'with its finish';
+};
+
+subtest 'what the provider gets' => sub {
+    my $tools = [{ type => 'function', function => { name => 'f', description => 'does', parameters => { type => 'object', properties => {} }, strict => JSON::PP::true } }];
+    my $format = { type => 'json_schema', json_schema => { name => 'n', schema => { type => 'object' }, strict => JSON::PP::true } };
+    my @parts = ({ type => 'text', text => 'look' }, { type => 'image_url', image_url => { url => 'data:image/png;base64,QQ==', detail => 'low' } },
+        { type => 'image_url', image_url => { url => 'https://x/y.png' } }, { type => 'file', file => { file_data => 'data:application/pdf;base64,QQ==', filename => 'a.pdf' } });
+    my @calls = map { { id => "c$_", type => 'function', function => { name => 'f', arguments => '{}' } } } 1, 2;
+    my @talk = ({ role => 'system', content => 'Be brief.' }, { role => 'user', content => \@parts }, { role => 'assistant', content => undef, tool_calls => \@calls },
+        (map { { role => 'tool', tool_call_id => "c$_", content => "r$_" } } 1, 2), { role => 'user', content => 'go on' });
+    my %same = (temperature => 0.5, top_p => 0.25, frequency_penalty => 1, presence_penalty => -1, seed => 7, stop => ['a', 'b'], reasoning_effort => 'low', user => 'u-1',
+        max_tokens => 50, tools => $tools, tool_choice => { type => 'function', function => { name => 'f' } }, parallel_tool_calls => JSON::PP::false, response_format => $format,
+        logit_bias => { 50256 => -100 }, metadata => { a => 'b' }, prompt_cache_key => 'k', verbosity => 'low', service_tier => 'flex', store => JSON::PP::true, min_p => 0.1);
+    is chat(messages => \@talk, %same)->{status}, 200, 'a request with everything';
+    my $sent = $model->request(asked())->{json};
+    is_deeply $sent, { %same, model => 'fake-1', messages => \@talk, stream => JSON::PP::true, stream_options => { include_usage => JSON::PP::true } }, 'is there as it was sent';
+    $same{tool_choice} = { type => 'allowed_tools', allowed_tools => { mode => 'auto', tools => [] } };
+    $same{response_format}{json_schema}{description} = 'd';
+    is chat(%same)->{status}, 200, 'what has no neutral form';
+    is_deeply [@{ $model->request(asked())->{json} }{qw(tool_choice response_format)}], [@same{qw(tool_choice response_format)}], 'goes on as it is';
+};
+
 subtest 'agents and models' => sub {
     my $r = chat(model => 'poet', messages => [{ role => 'developer', content => 'Be brief.' }, @hello]);
     my $n = asked();

@@ -25,6 +25,78 @@ static void test_pieces(void)
     got_free(&g);
 }
 
+static void test_wholes(void)
+{
+    for (size_t i = 0; i < nwholes; i++) {
+        chat_event_t ev;
+        reply_t      r;
+        got_t        g;
+
+        got_init(&g);
+        reply_init(&r, arena, "", ANSWER_MAX);
+        ok(openai_read_whole(&r, str_of(wholes[i].body)) == 0, "%s is read", wholes[i].name);
+        while (reply_next(&r, &ev)) {
+            got_event(&g, &ev);
+        }
+        ok(got_same(&g, &wholes[i].want) && same_end(&r.result, &wholes[i].want.result) && r.result.finish[0] != '\0', "%s as it stands there", wholes[i].name);
+        reply_free(&r);
+        got_free(&g);
+    }
+}
+
+/* What a stream says of calls, as a transcript: "kind.index id name" or "kind.index arguments", a line each. */
+static void reads_calls(const char *wire, const char *want, const char *name)
+{
+    reply_t r;
+    sse_t   sse;
+    got_t   g;
+    int     rc;
+
+    got_init(&g);
+    sse_init(&sse, ANSWER_MAX);
+    reply_init(&r, arena, "", ANSWER_MAX);
+    rc = feed_part(&r, &sse, wire, strlen(wire), &g);
+    if (r.calls > 0 && strcmp(want, "2 calls") == 0) {             /* their ids are made up */
+        buf_consume(&g.all, g.all.n);
+        (void) buf_printf(&g.all, "%u calls", r.calls);
+    }
+    for (size_t i = 0; i < g.all.n; i++) {
+        g.all.p[i] = g.all.p[i] == '\1' ? '\n' : g.all.p[i];
+    }
+    if (!ok(rc == 0 && same(&g.all, want), "%s", name)) {
+        diag("  %d, got %.*s", rc, (int) g.all.n, g.all.p);
+    }
+    reply_free(&r);
+    sse_free(&sse);
+    got_free(&g);
+}
+
+#define CALLS(list)         "data: {\"choices\":[{\"delta\":{\"tool_calls\":[" list "]}}]}\n\n"
+#define CALL(more, f)       "{" more "\"function\":{" f "}}"
+#define NAME(n, args)       "\"name\":\"" n "\",\"arguments\":\"" args "\""
+#define ARGS(args)          "\"arguments\":\"" args "\""
+#define END_CALLS           "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\n"
+
+static void test_calls(void)
+{
+    reads_calls(CALLS(CALL("\"index\":0,\"id\":\"a\",", NAME("f", ""))) CALLS(CALL("\"index\":0,", ARGS("{\\\"x\\\":"))) CALLS(CALL("\"index\":0,", ARGS("1}"))),
+                "\n5.0 a f\n6.0 {\"x\":1}", "id and name in the first piece");
+    reads_calls(CALLS(CALL("\"index\":0,\"id\":\"a\",", NAME("f", "{"))) CALLS(CALL("\"index\":0,\"id\":\"\",", NAME("", "}"))),
+                "\n5.0 a f\n6.0 {}", "empty ones in later pieces");
+    reads_calls(CALLS(CALL("\"index\":0,\"id\":\"a\",", NAME("f", "{"))) CALLS(CALL("\"index\":0,\"id\":\"a\",", NAME("f", "}"))),
+                "\n5.0 a f\n6.0 {}", "the same ones in later pieces");
+    reads_calls(CALLS(CALL("\"index\":0,\"id\":\"a\",", NAME("f", "{}"))) CALLS(CALL("\"index\":0,\"id\":\"b\",", NAME("g", "[]"))),
+                "\n5.0 a f\n6.0 {}\n5.1 b g\n6.1 []", "an index for two ids");
+    reads_calls(CALLS(CALL("\"index\":0,", NAME("f", "{}"))) CALLS(CALL("\"index\":0,", NAME("f", "{}"))), "2 calls", "whole calls without ids");
+    reads_calls(CALLS(CALL("\"id\":\"a\",", NAME("f", "{\\\"s\\\":\\\"}"))) CALLS(CALL("", ARGS("\\\"}"))) CALLS(CALL("\"id\":\"b\",", NAME("f", "{}"))),
+                "\n5.0 a f\n6.0 {\"s\":\"}\"}\n5.1 b f\n6.1 {}", "no index: by the id");
+    reads_calls(CALLS(CALL("\"index\":0,\"id\":\"a\",", NAME("f", "{")) "," CALL("\"index\":1,\"id\":\"b\",", NAME("g", "{"))) CALLS(CALL("\"index\":0,", ARGS("}")) "," CALL("\"index\":1,", ARGS("}"))),
+                "\n5.0 a f\n6.0 {\n5.1 b g\n6.1 {\n6.0 }\n6.1 }", "two calls whose pieces alternate");
+    reads_calls(CALLS(CALL("\"index\":0,\"id\":\"a\",", "\"name\":\"f\",\"arguments\":{\"x\":[1]}")), "\n5.0 a f\n6.0 {\"x\":[1]}", "arguments as an object");
+    reads_calls(CALLS(CALL("\"index\":0,\"id\":\"a\",", NAME("f", ""))) END_CALLS, "\n5.0 a f\n6.0 {}", "no arguments at all");
+    reads_calls(CALLS(CALL("\"index\":0,\"id\":\"a\",\"extra_content\":{\"google\":{\"thought_signature\":\"S\"}},", NAME("f", "{}"))), "\n5.0 a f\n6.0 {}\n2.0 S", "Gemini's seal");
+}
+
 /* Facts read in the files by eye. */
 static void co_test_facts(void)
 {
@@ -74,6 +146,105 @@ static void co_test_request(void)
     ok(body[0] == '{' && strstr(raw, "Authorization") == NULL && strstr(body, "max_tokens") == NULL, "without key and limit neither is sent");
     provider.api_key = "key-of-test";
     model.max_tokens = 77;
+}
+
+static const chat_part_t said_parts[] = {
+    { .kind = PART_REASONING, .text = { "hm", 2 } }, { .kind = PART_TEXT, .text = { "Let me see.", 11 } },
+    { .kind = PART_CALL, .id = "c1", .name = "f", .text = { "{\"x\":1}", 7 }, .signature = { "S", 1 } }, { .kind = PART_CALL, .id = "c2", .name = "g" },
+};
+static const chat_part_t text_1 = { .kind = PART_TEXT, .text = { "one", 3 } }, picture = { .kind = PART_IMAGE, .text = { "QQ==", 4 }, .media = "image/png" };
+static const chat_part_t back_parts[] = {
+    { .kind = PART_TEXT, .text = { "and now?", 8 } }, { .kind = PART_RESULT, .id = "c1", .parts = &text_1, .nparts = 1 },
+    { .kind = PART_RESULT, .id = "c2", .failed = true, .parts = &text_1, .nparts = 1 },
+};
+static const chat_part_t sight_parts[] = {
+    { .kind = PART_TEXT, .text = { "what?", 5 } }, { .kind = PART_IMAGE, .text = { "https://x/y.png", 15 }, .detail = "low" },
+    { .kind = PART_IMAGE, .text = { "QQ==", 4 }, .media = "image/png" }, { .kind = PART_FILE, .text = { "QQ==", 4 }, .media = "application/pdf", .name = "a.pdf" },
+};
+
+#define HEAD   "'model':'up/m','stream':true,'stream_options':{'include_usage':true},"
+#define CALLS_SAID(more)  "'tool_calls':[{'id':'c1','type':'function','function':{'name':'f','arguments':'{\\'x\\':1}'}" more \
+                          "},{'id':'c2','type':'function','function':{'name':'g','arguments':'{}'}}]"
+#define RESULTS  "{'role':'tool','tool_call_id':'c1','content':'one'},{'role':'tool','tool_call_id':'c2','content':'The tool has failed.\\none'}"
+
+static void test_messages(void)
+{
+    static const chat_message_t talk[] = { { CHAT_ASSISTANT, said_parts, 4 }, { CHAT_USER, back_parts, 3 } }, sight = { CHAT_USER, sight_parts, 4 };
+    static const chat_part_t    shown = { .kind = PART_RESULT, .id = "c", .parts = &picture, .nparts = 1 };
+    static const chat_part_t    linked = { .kind = PART_FILE, .text = { "https://x/y", 11 } };
+    llm_request_t q = request;
+
+    model.max_tokens = 0;
+    provider.base_url = "https://x/v1";
+    q.messages = talk;
+    puts_body(&q, "{" HEAD "'messages':[{'role':'assistant','content':'Let me see.'," CALLS_SAID("") "}," RESULTS ",{'role':'user','content':'and now?'}]}",
+              "calls of tools and their results");
+    provider.send_reasoning = "calls";
+    puts_body(&q, "{" HEAD "'messages':[{'role':'assistant','content':'Let me see.','reasoning_content':'hm'," CALLS_SAID(",'extra_content':{'google':{'thought_signature':'S'}}")
+              "}," RESULTS ",{'role':'user','content':'and now?'}]}", "with the reasoning, where the configuration wants it");
+    provider.send_reasoning = NULL;
+    q.messages = &sight;
+    q.nmessages = 1;
+    puts_body(&q, "{" HEAD "'messages':[{'role':'user','content':[{'type':'text','text':'what?'},{'type':'image_url','image_url':{'url':'https://x/y.png','detail':'low'}},"
+              "{'type':'image_url','image_url':{'url':'data:image/png;base64,QQ=='}},{'type':'file','file':{'filename':'a.pdf','file_data':'data:application/pdf;base64,QQ=='}}]}]}",
+              "pictures and files");
+    q.messages = &(chat_message_t) { CHAT_USER, &shown, 1 };
+    puts_no(&q, "a picture in the result of a tool");
+    q.messages = &(chat_message_t) { CHAT_USER, &linked, 1 };
+    puts_no(&q, "a file that has a URL");
+    model.max_tokens = 77;
+}
+
+#define MESSAGES  "'messages':[{'role':'system','content':'Be \\'brief\\'.'},{'role':'user','content':'Gr\xC3\xBC\xC3\x9F Gott\\n'}]"
+
+static void test_options(void)
+{
+    static const chat_tool_t tools[] = {
+        { .name = "f", .description = "does", .schema = { "{\"type\":\"object\"}", 17 }, .strict = true }, { .name = "g", .description = "" },
+    };
+    static const char *stops[] = { "a", "b" };
+    llm_request_t   q = request;
+    chat_options_t *o = &q.options;
+
+    *o = (chat_options_t) { .temperature = 0.5, .top_p = 0.25, .frequency_penalty = 1, .presence_penalty = -1, .max_tokens = 9, .top_k = 40, .seed = -3,
+                            .has_seed = true, .stop = stops, .nstop = 2, .effort = "high", .tools = tools, .ntools = 2, .choice = CHOICE_ONE, .choice_name = "g",
+                            .parallel = 0, .shape = SHAPE_SCHEMA, .shape_name = "s", .shape_schema = { "{\"a\":1}", 7 }, .shape_strict = true,
+                            .end_user = "u", .reasoning_tokens = -1, .dialect = "openai", .extra = json_own(arena, json_pack("{s:s}", "verbosity", "low")) };
+    provider.max_tokens_name = "max_completion_tokens";
+    puts_body(&q, "{" HEAD MESSAGES ",'temperature':0.5,'top_p':0.25,'frequency_penalty':1.0,'presence_penalty':-1.0,'max_completion_tokens':9,'top_k':40,'seed':-3,"
+              "'stop':['a','b'],'reasoning_effort':'high','user':'u','verbosity':'low','parallel_tool_calls':false,'tool_choice':{'type':'function','function':{'name':'g'}},"
+              "'tools':[{'type':'function','function':{'name':'f','description':'does','parameters':{'type':'object'},'strict':true}},{'type':'function','function':{'name':'g'}}],"
+              "'response_format':{'type':'json_schema','json_schema':{'name':'s','schema':{'a':1},'strict':true}}}", "all that can be asked for");
+    provider.max_tokens_name = NULL;
+    o->dialect = "anthropic";
+    puts_no(&q, "verbosity");
+    *o = CHAT_OPTIONS_NONE;
+    o->reasoning_tokens = 100;
+    puts_no(&q, "a budget of reasoning tokens");
+    *o = CHAT_OPTIONS_NONE;
+    o->tools = tools + 1;
+    o->ntools = 1;
+    o->choice = CHOICE_ANY;
+    o->shape = SHAPE_JSON;
+    o->reasoning_tokens = 0;
+    puts_body(&q, "{" HEAD MESSAGES ",'max_tokens':77,'tools':[{'type':'function','function':{'name':'g'}}],'tool_choice':'required','response_format':{'type':'json_object'},"
+              "'reasoning_effort':'none'}", "some of it");
+}
+
+/* What Azure wants: https://learn.microsoft.com/azure/ai-services/openai/reference. */
+static void test_azure(void)
+{
+    format_request_t put = { .url = NULL };
+
+    provider.base_url = "https://n.openai.azure.com/openai/deployments/{model}";
+    provider.api_version = "2024-10-21";
+    provider.key_header = "api-key";
+    buf_init(&put.body, ANSWER_MAX);
+    is_int(tested->format->co_put(arena, &request, &put, &err), 0, "a request to Azure");
+    is_str(put.url, "https://n.openai.azure.com/openai/deployments/up/m/chat/completions?api-version=2024-10-21", "the deployment and the version in its address");
+    is_str(put.headers[0], "api-key: key-of-test", "the key in a header of its own");
+    provider.api_version = provider.key_header = NULL;
+    buf_free(&put.body);
 }
 
 static void co_test_ends(void)
@@ -146,11 +317,20 @@ static void plain(void)
     ok(provider_find("openai") == &provider_openai && provider_find("offline") == &provider_offline && provider_find("x") == NULL,
        "providers by kind");
     test_splits();
+    test_wholes();
     test_pieces();
+    test_calls();
+    test_messages();
+    test_options();
+    test_azure();
 }
 
 int main(void)
 {
+    int status;
+
     read_corpus();
-    return run_tests(plain, co_main);
+    status = run_tests(plain, co_main);
+    free_wholes();
+    return status;
 }

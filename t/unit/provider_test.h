@@ -254,16 +254,18 @@ static bool reads_well(size_t i, size_t at, size_t piece)
     return good;
 }
 
-/* In two parts, cut everywhere (long ones at 61 places), and byte by byte. */
+/* In two parts, cut everywhere; long ones in parts of CUT bytes from each of the first CUT places, so that each place is a cut too. */
+#define CUT  61
 static void test_splits(void)
 {
     for (size_t i = 0; i < nrecordings; i++) {
-        size_t stride = recordings[i].n <= 4000 ? 1 : recordings[i].n / 61, bad = !reads_well(i, 0, 1);
+        size_t n = recordings[i].n, bad = !reads_well(i, 0, 1);
+        bool   small = n <= 4000;
 
-        for (size_t at = 0; at <= recordings[i].n; at += stride) {
-            bad += !reads_well(i, at, recordings[i].n);
+        for (size_t at = 0; at <= (small ? n : CUT); at++) {
+            bad += !reads_well(i, at, small ? n : CUT);
         }
-        ok(bad == 0, "%s, cut every %zu bytes, and byte by byte", recordings[i].name, stride);
+        ok(bad == 0, "%s, cut at every byte, and byte by byte", recordings[i].name);
     }
 }
 

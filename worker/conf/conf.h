@@ -25,6 +25,10 @@ typedef struct conf_provider {
     const char *kind;           /* "openai", "openai-responses", "anthropic", "bedrock" or "offline" */
     const char *base_url;       /* without a trailing slash; "" for offline, may be "" for bedrock */
     const char *api_key;        /* resolved secret; never printed; may be "" */
+    const char *api_version;    /* openai: ?api-version=, or "" */
+    const char *key_header;     /* openai: "authorization" (as Bearer), or the header that has the key alone */
+    const char *max_tokens_name;    /* openai: the member that bounds the answer */
+    const char *send_reasoning; /* openai: "never", "calls", "always" */
     const char *beta;           /* anthropic: the header anthropic-beta, or "" */
     const char *region;         /* of bedrock; "" for others */
     const char *access_key, *secret_key, *session_token;    /* of bedrock, resolved, never printed; "": those of the process */

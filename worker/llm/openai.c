@@ -1,48 +1,296 @@
 /*
  * Chat completions as OpenAI defined them and many others speak them.
  *
- * The address is base_url + "/chat/completions": base_url is taken as it stands, so it ends as the
- * provider's documentation says ("https://api.openai.com/v1", "http://127.0.0.1:11434/v1"); nothing is guessed.
+ * The address is base_url + "/chat/completions": base_url is taken as it stands, so it ends as the provider's documentation
+ * says ("https://api.openai.com/v1", "http://127.0.0.1:11434/v1"); nothing is guessed. "{model}" in it is the model's name, and
+ * api_version goes behind it, for Azure's deployments. What servers differ in is said by configuration, not found out.
+ *
+ * Not sent: cache points (OpenAI caches by itself), reasoning of earlier answers unless send_reasoning says so, and reasoning
+ * that only its provider can read. That a tool has failed is said in words, for there is no mark. Refused: budgets of
+ * reasoning tokens, pictures in results of tools, files by URL.
  */
-#include "llm/format.h"
+#include "llm/body.h"
 #include "llm/openai_read.h"
 
-static int put_messages(buf_t *b, arena_t *a, const llm_request_t *q)
-{
-    int rc = 0;
+#define KIND  "openai"
 
+/* Messages */
+
+static json_t *content_part(arena_t *a, const chat_part_t *p, llm_error_t *err)
+{
+    json_t *v;
+
+    switch (p->kind) {
+    case PART_TEXT:
+        return json_pack("{s:s,s:o}", "type", "text", "text", body_str(p->text));
+    case PART_IMAGE:
+        v = json_pack("{s:s,s:{s:o}}", "type", "image_url", "image_url", "url", body_url(a, p));
+        if (p->detail != NULL) {
+            json_object_set_new(json_object_get(v, "image_url"), "detail", json_string(p->detail));
+        }
+        return v;
+    default:                            /* PART_FILE */
+        if (p->media == NULL) {
+            (void) format_unsupported(err, KIND, "a file that has a URL");
+            return NULL;
+        }
+        v = json_pack("{s:s,s:{s:o}}", "type", "file", "file", "file_data", body_url(a, p));
+        json_object_set_new(json_object_get(v, "file"), "filename", json_string(p->name != NULL ? p->name : "document.pdf"));
+        return v;
+    }
+}
+
+static bool is_content(const chat_part_t *p)
+{
+    return p->kind == PART_TEXT || p->kind == PART_IMAGE || p->kind == PART_FILE;
+}
+
+/* Texts are one string, which all servers take; with a picture or a file it is a list. NULL with *err, or none. */
+static json_t *content_of(arena_t *a, const chat_message_t *m, llm_error_t *err)
+{
+    bool    text = true;
+    size_t  n = 0;
+    json_t *list, *one;
+
+    for (size_t i = 0; i < m->nparts; i++) {
+        n += is_content(&m->parts[i]);
+        text = text && (!is_content(&m->parts[i]) || m->parts[i].kind == PART_TEXT);
+    }
+    if (n == 0 || text) {
+        return n == 0 ? NULL : body_str(chat_text_of(a, m));
+    }
+    list = json_array();
+    for (size_t i = 0; i < m->nparts; i++) {
+        one = is_content(&m->parts[i]) ? content_part(a, &m->parts[i], err) : NULL;
+        if (one != NULL) {
+            json_array_append_new(list, one);
+        }
+    }
+    return list;
+}
+
+static int put_result(json_t *messages, arena_t *a, const chat_part_t *p, llm_error_t *err)
+{
+    chat_message_t said = { CHAT_USER, p->parts, p->nparts };
+    str_t          text = chat_text_of(a, &said);
+
+    for (size_t i = 0; i < p->nparts; i++) {
+        if (p->parts[i].kind != PART_TEXT) {
+            return format_unsupported(err, KIND, "a picture in the result of a tool");
+        }
+    }
+    if (p->failed) {
+        text = str_of(arena_printf(a, "The tool has failed.%s%.*s", text.n > 0 ? "\n" : "", STR_ARG(text)));
+    }
+    json_array_append_new(messages, json_pack("{s:s,s:s,s:o}", "role", "tool", "tool_call_id", p->id, "content", body_str(text)));
+    return 0;
+}
+
+/* Results of tools are messages of their own, and stand before what else the user says. */
+static int put_user(json_t *messages, arena_t *a, const chat_message_t *m, llm_error_t *err)
+{
+    json_t *content;
+    int     rc = 0;
+
+    for (size_t i = 0; i < m->nparts && rc == 0; i++) {
+        rc = m->parts[i].kind == PART_RESULT ? put_result(messages, a, &m->parts[i], err) : 0;
+    }
+    content = rc == 0 ? content_of(a, m, err) : NULL;
+    if (content != NULL) {
+        json_array_append_new(messages, json_pack("{s:s,s:o}", "role", chat_role_name(m->role), "content", content));
+    }
+    return rc != 0 ? rc : err->code[0] != '\0' ? SI_EINVAL : 0;
+}
+
+static json_t *call_of(const chat_part_t *p, bool sealed)
+{
+    str_t   args = p->text.n > 0 ? p->text : STR("{}");
+    json_t *v = json_pack("{s:s,s:s,s:{s:s,s:o}}", "id", p->id, "type", "function", "function", "name", p->name, "arguments", body_str(args));
+
+    if (sealed && p->signature.n > 0) {
+        json_object_set_new(v, "extra_content", json_pack("{s:{s:o}}", "google", "thought_signature", body_str(p->signature)));
+    }
+    return v;
+}
+
+static int put_assistant(json_t *messages, arena_t *a, const chat_message_t *m, const char *reasoning, llm_error_t *err)
+{
+    json_t *calls = json_array(), *thought = NULL, *content = content_of(a, m, err), *v;
+    bool    always = strcmp(reasoning, "always") == 0, any = always || strcmp(reasoning, "calls") == 0;
+
+    for (size_t i = 0; i < m->nparts; i++) {
+        const chat_part_t *p = &m->parts[i];
+
+        if (p->kind == PART_CALL) {
+            json_array_append_new(calls, call_of(p, any));
+        } else if (p->kind == PART_REASONING && p->text.n > 0) {
+            json_decref(thought);
+            thought = body_str(p->text);
+        }
+    }
+    v = json_pack("{s:s,s:o}", "role", "assistant", "content", content != NULL ? content : json_null());
+    if (thought != NULL && (always || (any && json_array_size(calls) > 0))) {
+        json_object_set(v, "reasoning_content", thought);
+    }
+    if (json_array_size(calls) > 0) {
+        json_object_set(v, "tool_calls", calls);
+    }
+    json_decref(thought);
+    json_decref(calls);
+    json_array_append_new(messages, v);
+    return err->code[0] != '\0' ? SI_EINVAL : 0;
+}
+
+static int put_messages(json_t *body, arena_t *a, const llm_request_t *q, llm_error_t *err)
+{
+    const char *reasoning = q->model->provider->send_reasoning != NULL ? q->model->provider->send_reasoning : "never";
+    json_t     *messages = json_array();
+    int         rc = 0;
+
+    json_object_set_new(body, "messages", messages);
     for (size_t i = 0; i < q->nmessages && rc == 0; i++) {
-        rc = buf_printf(b, "%s{\"role\":\"%s\",\"content\":", i > 0 ? "," : "", chat_role_name(q->messages[i].role));
-        rc = rc != 0 ? rc : buf_json_str(b, chat_text_of(a, &q->messages[i]));
-        rc = rc != 0 ? rc : buf_puts(b, "}");
+        const chat_message_t *m = &q->messages[i];
+
+        rc = m->role == CHAT_ASSISTANT ? put_assistant(messages, a, m, reasoning, err) : put_user(messages, a, m, err);
     }
     return rc;
 }
 
-static int put_body(buf_t *b, arena_t *a, const llm_request_t *q)
-{
-    int rc = buf_puts(b, "{\"model\":");
+/* Options */
 
-    rc = rc != 0 ? rc : buf_json_str(b, str_of(q->model->upstream));
-    rc = rc != 0 ? rc : buf_puts(b, ",\"messages\":[");
-    rc = rc != 0 ? rc : put_messages(b, a, q);
-    rc = rc != 0 ? rc : buf_puts(b, "],\"stream\":true,\"stream_options\":{\"include_usage\":true}");
-    if (q->model->max_tokens > 0) {
-        rc = rc != 0 ? rc : buf_printf(b, ",\"max_tokens\":%llu", (unsigned long long) q->model->max_tokens);
+static int put_tools(json_t *body, arena_t *a, const chat_options_t *o, llm_error_t *err)
+{
+    static const char *const words[] = { [CHOICE_NONE] = "none", [CHOICE_ANY] = "required" };
+    json_t *tools = json_array(), *f, *schema;
+
+    if (o->ntools == 0) {
+        json_decref(tools);
+        return 0;
     }
-    return rc != 0 ? rc : buf_puts(b, "}");
+    json_object_set_new(body, "tools", tools);
+    for (size_t i = 0; i < o->ntools; i++) {
+        const chat_tool_t *t = &o->tools[i];
+
+        f = json_pack("{s:s}", "name", t->name);
+        json_array_append_new(tools, json_pack("{s:s,s:o}", "type", "function", "function", f));
+        if (t->description != NULL && t->description[0] != '\0') {
+            json_object_set_new(f, "description", json_string(t->description));
+        }
+        if (t->schema.n > 0) {
+            schema = body_object(a, t->schema, KIND, "schema", err);
+            if (schema == NULL) {
+                return SI_EINVAL;
+            }
+            json_object_set_new(f, "parameters", schema);
+        }
+        if (t->strict) {
+            json_object_set_new(f, "strict", json_true());
+        }
+    }
+    if (o->choice != CHOICE_AUTO) {
+        json_object_set_new(body, "tool_choice", o->choice == CHOICE_ONE
+                            ? json_pack("{s:s,s:{s:s}}", "type", "function", "function", "name", o->choice_name) : json_string(words[o->choice]));
+    }
+    if (o->parallel >= 0) {
+        json_object_set_new(body, "parallel_tool_calls", json_boolean(o->parallel));
+    }
+    return 0;
+}
+
+static int put_shape(json_t *body, arena_t *a, const chat_options_t *o, llm_error_t *err)
+{
+    json_t *schema;
+
+    if (o->shape == SHAPE_JSON) {
+        json_object_set_new(body, "response_format", json_pack("{s:s}", "type", "json_object"));
+    }
+    if (o->shape != SHAPE_SCHEMA) {
+        return 0;
+    }
+    schema = body_object(a, o->shape_schema, KIND, "schema", err);
+    if (schema == NULL) {
+        return SI_EINVAL;
+    }
+    json_object_set_new(body, "response_format", json_pack("{s:s,s:{s:s,s:o,s:b}}", "type", "json_schema", "json_schema", "name",
+                        o->shape_name != NULL ? o->shape_name : "answer", "schema", schema, "strict", o->shape_strict));
+    return 0;
+}
+
+static int put_options(json_t *body, const llm_request_t *q, llm_error_t *err)
+{
+    const chat_options_t *o = &q->options;
+    const char           *limit = q->model->provider->max_tokens_name, *effort = o->effort;
+    json_t               *stop;
+
+    if (o->reasoning_tokens > 0) {
+        return format_unsupported(err, KIND, "a budget of reasoning tokens");
+    }
+    effort = effort == NULL && o->reasoning_tokens == 0 ? "none" : effort;
+    body_count(body, limit != NULL ? limit : "max_tokens", body_max_tokens(q));
+    body_real(body, "temperature", o->temperature);
+    body_real(body, "top_p", o->top_p);
+    body_count(body, "top_k", o->top_k);
+    body_real(body, "frequency_penalty", o->frequency_penalty);
+    body_real(body, "presence_penalty", o->presence_penalty);
+    if (o->has_seed) {
+        json_object_set_new(body, "seed", json_integer(o->seed));
+    }
+    if (o->nstop > 0) {
+        stop = json_array();
+        json_object_set_new(body, "stop", stop);
+        for (size_t i = 0; i < o->nstop; i++) {
+            json_array_append_new(stop, body_str(str_of(o->stop[i])));
+        }
+    }
+    if (effort != NULL) {
+        json_object_set_new(body, "reasoning_effort", json_string(effort));
+    }
+    if (o->end_user != NULL) {
+        json_object_set_new(body, "user", json_string(o->end_user));
+    }
+    return 0;
+}
+
+/* The request */
+
+static int put_body(json_t *body, arena_t *a, const llm_request_t *q, llm_error_t *err)
+{
+    int rc = put_messages(body, a, q, err);
+
+    rc = rc != 0 ? rc : put_tools(body, a, &q->options, err);
+    rc = rc != 0 ? rc : put_shape(body, a, &q->options, err);
+    rc = rc != 0 ? rc : put_options(body, q, err);
+    return rc != 0 ? rc : body_extra(body, q, KIND, "openai", err);
+}
+
+static const char *url_of(arena_t *a, const llm_request_t *q)
+{
+    static const char mark[] = "{model}";
+    const conf_provider_t *p = q->model->provider;
+    const char *base = p->base_url, *at = strstr(base, mark), *version = p->api_version != NULL ? p->api_version : "";
+
+    if (at != NULL) {
+        base = arena_printf(a, "%.*s%s%s", (int) (at - base), base, q->model->upstream, at + sizeof mark - 1);
+    }
+    return arena_printf(a, "%s/chat/completions%s%s", base, version[0] != '\0' ? "?api-version=" : "", version);
 }
 
 static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
 {
     const conf_provider_t *p = q->model->provider;
+    bool    bearer = p->key_header == NULL || strcmp(p->key_header, "authorization") == 0;
+    json_t *body = json_pack("{s:s,s:b,s:{s:b}}", "model", q->model->upstream, "stream", 1, "stream_options", "include_usage", 1);
+    int     rc;
 
-    (void) err;
-    out->url = arena_printf(a, "%s/chat/completions", p->base_url);
+    out->url = url_of(a, q);
     if (p->api_key != NULL && p->api_key[0] != '\0') {
-        format_header(out, arena_printf(a, "Authorization: Bearer %s", p->api_key));
+        format_header(out, arena_printf(a, "%s: %s%s", bearer ? "Authorization" : p->key_header, bearer ? "Bearer " : "", p->api_key));
     }
-    return put_body(&out->body, a, q);
+    err->code[0] = '\0';
+    rc = put_body(body, a, q, err);
+    rc = rc != 0 ? rc : json_dump(&out->body, body);
+    json_decref(body);
+    return rc;
 }
 
 static const format_t format_openai = { .co_put = co_put, .event = openai_read_event, .whole = openai_read_whole };

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "llm/openai_calls.h"
 
 /* Errors */
 
@@ -89,6 +90,7 @@ static int read_finish(reply_t *r, str_t reason)
         { "length", "length" }, { "model_length", "length" }, { "max_tokens", "length" },
         { "content_filter", "content_filter" }, { "tool_calls", "tool_calls" }, { "function_call", "tool_calls" },
     };
+    const char *ours = "stop";
 
     if (reason.n == 0) {
         return 0;
@@ -98,18 +100,29 @@ static int read_finish(reply_t *r, str_t reason)
     }
     for (size_t i = 0; i < SI_COUNT(names); i++) {
         if (str_is(reason, names[i].theirs)) {
-            reply_finish(r, names[i].ours);
-            return 0;
+            ours = names[i].ours;
         }
     }
-    reply_finish(r, "stop");
-    return 0;
+    reply_finish(r, ours);
+    return openai_end_calls(r);
+}
+
+/* The first of these members that says a number, or 0. */
+static int64_t count_of(const json_t *const *objects, const char *const *names, size_t n)
+{
+    int64_t v = -1;
+
+    for (size_t i = 0; i < n && v < 0; i++) {
+        v = reply_count(objects[i], names[i]);
+    }
+    return SI_MAX(v, 0);
 }
 
 static void read_usage(reply_t *r, const json_t *u)
 {
     int64_t in = reply_count(u, "prompt_tokens"), out = reply_count(u, "completion_tokens"), total = reply_count(u, "total_tokens");
-    int64_t reasoning = reply_count(json_object_get(u, "completion_tokens_details"), "reasoning_tokens");
+    const json_t *in_details = json_object_get(u, "prompt_tokens_details"), *out_details = json_object_get(u, "completion_tokens_details");
+    int64_t reasoning = count_of((const json_t *[]) { out_details, u }, (const char *[]) { "reasoning_tokens", "reasoning_tokens" }, 2);
 
     if (in < 0 || out < 0) {
         return;
@@ -119,6 +132,9 @@ static void read_usage(reply_t *r, const json_t *u)
     }
     r->result.input_tokens = in;
     r->result.output_tokens = out;
+    r->result.reasoning_tokens = reasoning;
+    r->result.cached_tokens = count_of((const json_t *[]) { in_details, u, u }, (const char *[]) { "cached_tokens", "prompt_cache_hit_tokens", "cached_tokens" }, 3);
+    r->result.cache_write_tokens = SI_MAX(reply_count(in_details, "cache_write_tokens"), 0);
 }
 
 static void read_common(reply_t *r, const json_t *v)
@@ -137,6 +153,7 @@ static int read_choice(reply_t *r, const json_t *choice, const char *member)
         return 0;                       /* one answer was asked for */
     }
     rc = read_delta(r, json_object_get(choice, member));
+    rc = rc != 0 ? rc : openai_read_calls(r, json_object_get(choice, member), strcmp(member, "message") == 0);
     return rc != 0 ? rc : read_finish(r, json_str(choice, "finish_reason", STR_NULL));
 }
 

@@ -6,6 +6,8 @@
  *               Mistral), under x_groq (Groq), in a second finish chunk (OpenRouter); null elsewhere. The last one counts
  *   tokens      xAI's completion_tokens leave reasoning tokens out, everybody else's include them: told by the total
  *   reasoning   reasoning_content (DeepSeek, xAI, Alibaba), reasoning (Groq, OpenRouter), content parts of type "thinking" (Mistral)
+ *   cached      prompt_tokens_details.cached_tokens; prompt_cache_hit_tokens (DeepSeek); cached_tokens of usage itself (Moonshot)
+ *   calls       see openai_calls.h
  *   error       an object in a stream that began with 200; finish_reason "error" (OpenRouter, Mistral)
  *   end         [DONE] or a finish_reason: without either the answer is cut
  */
