@@ -143,7 +143,7 @@ subtest 'what really comes' => sub {
     $turn->(wait_turn($si, $queued->{id})->{id});
     $asked++;
 
-    for (['status' => 'failed', kind => 'status', status => 500], ['reasoning' => 'completed', kind => 'raw', bytes => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    for (['status' => 'failed', kind => 'status', status => 400], ['reasoning' => 'completed', kind => 'raw', bytes => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
         . join '', map { "data: $_\n\n" } '{"choices":[{"index":0,"delta":{"reasoning_content":"hm"}}]}', '{"choices":[{"index":0,"delta":{"content":"a"}}]}',
             '{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}', '[DONE]'])
     {

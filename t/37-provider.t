@@ -1,4 +1,4 @@
-# Faults of a model's provider: the turn fails with a code that tells what happened, and the conversation goes on.
+# Faults of a model's provider when nobody else is asked (t/62 has the rest): the turn fails with a code that tells what happened, and the conversation goes on.
 use strict;
 use warnings;
 use lib 't/lib';
@@ -15,6 +15,7 @@ limits:
   answer_max: 4k
 turn:
   deadline: 6s
+gateway: { attempts: 1, restarts: 0, key_rest: 1ms, cooldown: 1ms, cooldown_max: 1ms, breaker_calls: 10000 }
 providers:
   fake:
     kind: openai
@@ -24,6 +25,7 @@ providers:
     kind: openai
     base_url: "$url"
     first_byte_timeout: 1s
+    first_token_timeout: 1s
     idle_timeout: 1s
   nowhere:
     kind: openai
@@ -52,9 +54,9 @@ my $secret = 'sk-1234567890abcdef';
 
 # What the provider does, the code and whether it may be retried; more: model => name, said => text before the fault, detail => regular expression.
 my @faults = (
-    ['status 401', [kind => 'status', status => 401, body => "{\"error\":{\"message\":\"Incorrect API key provided: $secret\"}}"], 'provider_auth', 0, detail => qr/^HTTP 401/],
-    ['status 403', [kind => 'status', status => 403], 'provider_auth', 0],
-    ['status 400', [kind => 'status', status => 400, body => '{"error":{"message":"context_length_exceeded\nsecond line"}}'], 'provider_rejected', 0, detail => qr/^HTTP 400: context_length_exceeded second line$/],
+    ['status 401', [kind => 'status', status => 401, body => "{\"error\":{\"message\":\"Incorrect API key provided: $secret\"}}"], 'credentials_exhausted', 0, detail => qr/^HTTP 401/],
+    ['status 403', [kind => 'status', status => 403], 'credentials_exhausted', 0],
+    ['status 400', [kind => 'status', status => 400, body => '{"error":{"message":"context_length_exceeded\nsecond line"}}'], 'context_length', 0, detail => qr/^HTTP 400: context_length_exceeded second line$/],
     ['status 404', [kind => 'status', status => 404, body => 'nothing here'], 'provider_rejected', 0],
     ['status 408', [kind => 'status', status => 408], 'provider_unavailable', 1],
     ['status 429', [kind => 'status', status => 429, body => '{"error":{"message":"slow down"}}'], 'provider_rate_limited', 1, detail => qr/slow down/],
@@ -89,6 +91,7 @@ my @faults = (
     ['too long an answer as JSON', [raw('{"choices":[{"index":0,"message":{"content":"' . 'x' x 5000 . '"},"finish_reason":"stop"}]}', 'application/json')], 'answer_too_large', 0],
     ['JSON without an answer', [raw('{"choices":[]}', 'application/json')], 'provider_protocol', 1],
     ['half a JSON answer', [kind => 'raw', bytes => "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{\"choices\":["], 'answer_cut', 1],
+    ['an empty answer', [raw(sse($stop, '[DONE]'))], 'answer_empty', 1],
     ['a refused connection', undef, 'provider_unavailable', 1, model => 'nowhere'],
 );
 
@@ -130,7 +133,7 @@ subtest 'answers that are odd but whole' => sub {
         ['with CR LF', [raw(sse(delta('ok'), $stop, '[DONE]') =~ s/\n/\r\n/gr)], 'ok', 'stop'],
         ['with comments and unknown events', [raw(": hi\n\nevent: ping\ndata: {}\n\n" . sse(delta('ok'), $stop, '[DONE]'))], 'ok', 'stop'],
         ['cut by its length', [raw(sse(delta('ok'), '{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}', '[DONE]'))], 'ok', 'length'],
-        ['empty', [raw(sse($stop, '[DONE]'))], '', 'stop'],
+        ['empty, but with tokens', [raw(sse($stop, '{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}', '[DONE]'))], '', 'stop'],
         ['as JSON', [raw('{"choices":[{"index":0,"message":{"role":"assistant","content":"ok"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}', 'application/json')], 'ok', 'stop'],
         ['of exactly the largest size', [kind => 'tokens', tokens => ['x' x 2048, 'y' x 2048]], 'x' x 2048 . 'y' x 2048, 'stop'],
         ['after the finish nothing, then a cut', [kind => 'raw', bytes => "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -15,6 +15,7 @@ my $si = SI::Test->start(workers => 1, env => {
     AWS_CONTAINER_CREDENTIALS_FULL_URI => "$at/creds", AWS_EC2_METADATA_DISABLED => 'true', AWS_REGION => 'eu-test-1',
     AWS_ACCESS_KEY_ID => '', AWS_ROLE_ARN => '', AWS_CONTAINER_CREDENTIALS_RELATIVE_URI => '', AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE => '',
 }, config => <<"YAML");
+gateway: { attempts: 1 }
 providers:
   bedrock:
     kind: bedrock
@@ -45,7 +46,7 @@ like $turn->{error}{detail}, qr/Too many tokens/, 'the words of the provider';
 ok((grep { m{^signed arn%3Aaws%3Abedrock%3Aeu-test-1%3A1%3Ainference-profile%2Fthrottled$} } $fake->seen), 'an ARN is signed as well');
 
 $turn = run_turn($si, $conv, { input => 'x', model => 'expired' });
-is $turn->{error}{code}, 'provider_auth', 'a refusal of the credentials';
+is $turn->{error}{code}, 'credentials_exhausted', 'a refusal of the credentials';
 like $turn->{error}{detail}, qr/security token .* is expired/, 'is told';
 is scalar(grep { /^wrong/ } $fake->seen), 0, 'no signature was wrong';
 $si->stop;

@@ -20,15 +20,17 @@ sub parse {
             die "$1: a bare backslash in HELP\n" if $2 !~ /^(?:[^\\]|\\[\\n])*$/;
             $open = $line =~ /^# HELP (\S+)/ && $1;
             $family{$open} = { samples => {} };
-        } elsif ($line =~ /^# TYPE (\S+) (counter|gauge)$/) {
+        } elsif ($line =~ /^# TYPE (\S+) (counter|gauge|histogram)$/) {
             die "TYPE $1 in the wrong place\n" if !defined $open || $open ne $1 || $family{$1}{type} || %{ $family{$1}{samples} };
             $family{$open}{type} = $2;
-        } elsif ($line =~ /^([a-zA-Z_:][\w:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\]|\\[\\"n])*",?)*)\})? (-?\d+(?:\.\d+)?)$/) {
+        } elsif ($line =~ /^([a-zA-Z_:][\w:]*)(?:\{((?:[a-zA-Z_]\w*="(?:[^"\\]|\\[\\"n])*",?)*)\})? (-?\d+(?:\.\d+)?(?:e-?\d+)?)$/) {
             my ($name, $labels, $value) = ($1, $2 // '', $3);
-            die "$name outside of its family\n" if !defined $open || $open ne $name || !$family{$name}{type};
-            die "$name\{$labels} comes twice\n" if exists $family{$name}{samples}{$labels};
+            my $of = defined $open && ($family{$open}{type} // '') eq 'histogram' && $name =~ /^\Q$open\E_(?:bucket|sum|count)$/ ? $open : $name;
+            die "$name outside of its family\n" if !defined $open || $open ne $of || !$family{$of}{type};
+            $labels = "$labels$1" if $of ne $name && $name =~ /(_(?:bucket|sum|count))$/;
+            die "$name\{$labels} comes twice\n" if exists $family{$of}{samples}{$labels};
             die "$name\{$labels} is negative\n" if $value < 0;
-            $family{$name}{samples}{$labels} = $value;
+            $family{$of}{samples}{$labels} = $value;
         } else {
             die "no line of the format: $line\n";
         }
@@ -36,7 +38,7 @@ sub parse {
     return \%family;
 }
 
-my %told = map { /^\| `(si_\w+)[^|]*\| (gauge|counter) \|/ ? ($1, $2) : () } split /\n/, slurp(root() . '/README.md');
+my %told = map { /^\| `((?:si|gen_ai)_\w+)[^|]*\| (gauge|counter|histogram) \|/ ? ($1, $2) : () } split /\n/, slurp(root() . '/README.md');
 cmp_ok scalar keys %told, '>=', 20, 'README.md has a table of metrics';
 
 subtest 'the edge puts what the workers say in order' => sub {

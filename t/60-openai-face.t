@@ -17,6 +17,7 @@ limits:
   answer_max: 4m
 turn:
   deadline: 60s
+gateway: { attempts: 1, restarts: 0, key_rest: 1ms, cooldown: 1ms, cooldown_max: 1ms, breaker_calls: 10000 }
 providers:
   fake:
     kind: openai
@@ -26,6 +27,7 @@ providers:
     kind: openai
     base_url: "$url"
     first_byte_timeout: 1s
+    first_token_timeout: 1s
     idle_timeout: 1s
 models:
   fake-1:
@@ -262,9 +264,10 @@ subtest 'faults of the provider' => sub {
     my @faults = (
         ['status 500', [kind => 'status', status => 500], 502, 'server_error', 'provider_unavailable'],
         ['status 503', [kind => 'status', status => 503], 503, 'server_error', 'provider_unavailable'],
-        ['status 401', [kind => 'status', status => 401], 502, 'server_error', 'provider_auth'],
+        ['status 401', [kind => 'status', status => 401], 502, 'server_error', 'credentials_exhausted'],
         ['status 429', [kind => 'status', status => 429], 429, 'rate_limit_error', 'provider_rate_limited'],
         ['status 400', [kind => 'status', status => 400, body => '{"error":{"message":"too long for this model"}}'], 400, 'invalid_request_error', 'provider_rejected'],
+        ['a long prompt', [kind => 'status', status => 400, body => '{"error":{"code":"context_length_exceeded"}}'], 400, 'invalid_request_error', 'context_length'],
         ['silence', [kind => 'hang'], 504, 'server_error', 'provider_timeout', 'vendor/hasty'],
         ['silence before the first token', [kind => 'stall', after => 0], 504, 'server_error', 'provider_timeout', 'vendor/hasty'],
         ['a cut before the first token', [kind => 'cut', after => 0], 502, 'server_error', 'answer_cut'],

@@ -263,7 +263,7 @@ static void co_test_ends(void)
 
 static void co_test_faults(void)
 {
-    co_fails("400", "", SI_EINVAL, "provider_rejected", 400, false, "HTTP 400");
+    co_fails("400", "", SI_EINVAL, "context_length", 400, false, "HTTP 400");
     co_fails("401", "", SI_EDENIED, "provider_auth", 401, false, "HTTP 401");
     co_fails("403", "", SI_EDENIED, "provider_auth", 403, false, "HTTP 403");
     co_fails("404", "", SI_EINVAL, "provider_rejected", 404, false, "HTTP 404: no model \xC3\xA4");

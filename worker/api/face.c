@@ -46,7 +46,8 @@ static int status_of(const llm_error_t *e)
             return codes[i].status;
         }
     }
-    if (strcmp(e->code, "provider_rejected") == 0 && e->status != 402) {
+    if (strcmp(e->code, "context_length") == 0 || strcmp(e->code, "content_filter") == 0
+        || (strcmp(e->code, "provider_rejected") == 0 && e->status != 402)) {
         return e->status == 404 || e->status == 413 || e->status == 422 ? e->status : 400;
     }
     return e->status == 503 || e->status == 529 ? 503 : 502;
@@ -112,7 +113,7 @@ static int choose(face_call_t *c, gateway_spec_t *spec)
     const conf_model_t *model = conf_model(proc.conf, c->model);
     const conf_agent_t *agent = model == NULL ? conf_agent(proc.conf, c->model) : NULL;
 
-    *spec = (gateway_spec_t) { .tenant = c->r->who.tenant };
+    *spec = (gateway_spec_t) { .tenant = c->r->who.tenant, .restarts = !c->stream };     /* of one body nothing was seen yet */
     if (model != NULL) {
         spec->model = model->name;
     } else if (agent != NULL) {
@@ -244,6 +245,7 @@ static void free_blocks(face_call_t *c)
         buf_free(&c->blocks[i].text);
         buf_free(&c->blocks[i].signature);
     }
+    c->nblocks = 0;
 }
 
 /* As co_stream(), for an answer that is one body. */
@@ -255,7 +257,9 @@ static int co_gather(face_call_t *c, gateway_call_t *g, llm_error_t *err)
 
     c->blocks = arena_alloc(c->arena, FACE_BLOCKS * sizeof *c->blocks);
     while ((rc = co_gateway_next(g, &ev, err)) > 0) {
-        if (gather(c, &ev) != 0) {
+        if (ev.kind == CHAT_RESTART) {
+            free_blocks(c);
+        } else if (gather(c, &ev) != 0) {
             (void) provider_fail(err, SI_ENOMEM, "answer_too_large", 0, false, "the answer has more than %d parts", FACE_BLOCKS);
             return 1;
         }

@@ -12,6 +12,7 @@
 #include "io/pg.h"
 #include "io/redis.h"
 #include "link/link.h"
+#include "llm/gateway.h"
 #include "run/co.h"
 #include "run/loop.h"
 #include "store/verdict.h"
@@ -19,7 +20,7 @@
 #include "turn/feed.h"
 
 #define STATUS_MAX  (4u << 20)
-#define METRICS_MAX (64u << 10)
+#define METRICS_MAX (768u << 10)     /* the edge takes 1 MiB */
 
 static const char *yes(bool b)
 {
@@ -122,6 +123,7 @@ void co_metrics(request_t *r)
         buf_printf(&b, "# HELP %s %s\n# TYPE %s gauge\n%s %zu\n", gauges[i].name, gauges[i].help, gauges[i].name,
                    gauges[i].name, gauges[i].value);
     }
+    gateway_metrics(&b);
     co_whole(r->call, &head, (str_t) { b.p, b.n });
     buf_free(&b);
 }

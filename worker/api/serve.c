@@ -15,6 +15,7 @@
 #include "io/pg.h"
 #include "io/redis.h"
 #include "link/link.h"
+#include "llm/gateway.h"
 #include "run/co.h"
 #include "run/loop.h"
 #include "run/master.h"
@@ -105,6 +106,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     signals_init(on_drain, leave, reopen);
     http_init();
     aws_init();
+    gateway_init();
     /* Readers that all come back at once must wait, for a 503 ends a browser's EventSource: no call is refused here. */
     pg_init(conf->database_url, conf->database_pool, conf->calls_max + conf->turns_max);
     if (redis_init(conf->redis_url)) {

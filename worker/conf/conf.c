@@ -321,6 +321,7 @@ static int finish_providers(loader_t *l)
         if (p->nendpoints == 0) {
             conf_provider_t *own = arena_calloc(l->a, sizeof(*own));
             *own = *p;
+            own->weight = 1;
             p->endpoints = own;
             p->nendpoints = 1;
         }

@@ -6,13 +6,16 @@
 #ifndef SI_GATEWAY_H
 #define SI_GATEWAY_H
 
+#include "base/buf.h"
 #include "llm/provider.h"
+
+#define GATEWAY_TRIES_MAX  24    /* model calls for one answer, at most */
 
 /* Who may answer, and what the caller can bear. Names are those of the configuration; they live as long as the call. */
 typedef struct {
     const char *tenant;         /* id; NULL: nobody's */
     const char *agent;          /* a name under agents; NULL: default_agent */
-    const char *model;          /* a name under models that goes before the agent's; NULL or "": the agent's */
+    const char *model;          /* a name under models (or agents, or tasks) that goes before the agent's; NULL or "": the agent's */
     bool        restarts;       /* the caller can show that an answer begins anew: it may get CHAT_RESTART, others an error instead */
 } gateway_spec_t;
 
@@ -24,15 +27,24 @@ typedef struct gateway_call gateway_call_t;
  * (SI_ECANCELED: untouched). q is the caller's, but for its `model`, which is the gateway's affair, and lives as long as the call.
  */
 int  co_gateway_open(arena_t *a, const llm_request_t *q, const gateway_spec_t *spec, gateway_call_t **out, llm_error_t *err);
-/* As co_next() of a provider; and CHAT_RESTART: what came so far is void, gateway_model() begins anew. */
+/*
+ * As co_next() of a provider; and CHAT_RESTART: what came so far is void, gateway_model() begins anew (or is asked once more).
+ * An answer that broke off is never 0.
+ */
 int  co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err);
-/* Of the model that answers: good until close. */
+/* Of the model that answers, or has broken off: good until close. */
 const llm_result_t *gateway_result(const gateway_call_t *g);
-/* The model that answers, or was asked last. */
+/* The model that answers, or was asked last; of proc.conf. */
 const conf_model_t *gateway_model(const gateway_call_t *g);
 void gateway_close(gateway_call_t *g);
 
-/* The model that will be asked first; NULL: there is none of that name. Does not wait. */
+/* Sets proc.gateway; needs proc.conf. */
+void gateway_init(void);
+void gateway_exit(void);
+/* Its metrics, see meter.h. */
+void gateway_metrics(buf_t *b);
+
+/* The model that will be asked first, if it is well; NULL: there is none of that name, or none that the tenant may use. Does not wait. */
 const conf_model_t *gateway_first(const gateway_spec_t *spec);
 
 #endif

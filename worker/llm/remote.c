@@ -8,12 +8,15 @@
 #include "io/eventstream.h"
 #include "io/http.h"
 #include "io/sse.h"
+#include "llm/fault.h"
 #include "llm/format.h"
+#include "llm/retry_after.h"
 
 #define REQUEST_MAX  (64u << 20)        /* bytes of a request body */
 #define EVENT_MAX    (1u << 20)         /* bytes of one event of the stream */
 #define BODY_MAX     (16u << 20)        /* bytes of an answer that is no stream */
 #define ERROR_MAX    (64u << 10)        /* bytes read of an error's body */
+#define ERROR_MS     5000               /* for an error's body */
 #define TAIL_MS      5000               /* after the finish: for usage and [DONE] */
 #define CLOSE_MS     20                 /* after [DONE]: for the end of the body, so that the connection can be used again */
 
@@ -25,6 +28,8 @@ struct llm_call {
     eventstream_t        binary;        /* Amazon's framing */
     bool                 stream;        /* events, not one JSON answer */
     bool                 is_binary;     /* they come in Amazon's framing, not as server-sent events */
+    bool                 begun;         /* a piece has come */
+    uint64_t             since;         /* clock_ms() of the start, or of the last piece */
     bool                 over;          /* nothing more to read; rc says how it ended */
     int                  rc;
     reply_t              read;
@@ -103,7 +108,7 @@ static int fail_head(llm_call_t *c, int rc, llm_error_t *err)
 static int fail_read(llm_call_t *c, int rc, llm_error_t *err)
 {
     if (rc == SI_ETIMEDOUT) {
-        return fail_timeout(c, err, "the provider has fallen silent");
+        return fail_timeout(c, err, c->begun ? "the provider has fallen silent" : "the provider did not begin its answer in time");
     }
     if (rc == SI_ECANCELED) {
         return rc;
@@ -123,18 +128,28 @@ static bool is_type(const char *header, const char *type)
     return strncasecmp(header, type, n) == 0 && (header[n] == '\0' || header[n] == ';' || header[n] == ' ');
 }
 
+static const char *header(void *arg, const char *name)
+{
+    return http_header(arg, name);
+}
+
 static int co_bad_status(llm_call_t *c, arena_t *a, int status, llm_error_t *err)
 {
     const conf_provider_t *p = c->q->model->provider;
-    str_t body = STR_NULL;
-    int   rc = co_http_body(c->http, a, ERROR_MAX, &body, within(p->idle_ms, c->q->deadline));
+    str_t    body = STR_NULL;
+    int      rc = co_http_body(c->http, a, ERROR_MAX, &body, within(ERROR_MS, c->q->deadline));
+    uint64_t ms = 0;
 
     if (rc == SI_ECANCELED) {
         return rc;
     }
     /* The status counts, whatever became of the message. */
     body = rc == 0 ? body : STR_NULL;
-    return c->format->status != NULL ? c->format->status(err, a, p->api_key, status, body) : reply_status(err, a, p->api_key, status, body);
+    rc = c->format->status != NULL ? c->format->status(err, a, p->api_key, status, body) : reply_status(err, a, p->api_key, status, body);
+    fault_reason(err, body);
+    ms = retry_after(header, c->http, status, clock_wall_ms());
+    err->retry_ms = ms > 0 ? ms : SI_MAX(err->retry_ms, retry_after_body(body));
+    return rc;
 }
 
 static int co_head(llm_call_t *c, arena_t *a, llm_error_t *err)
@@ -186,6 +201,7 @@ int co_remote_open(const provider_t *p, arena_t *a, const llm_request_t *q, llm_
 
     c->q = q;
     c->format = p->format;
+    c->since = clock_ms();
     *out = NULL;
     rc = co_start(c, a, err);
     if (rc == 0) {
@@ -283,20 +299,31 @@ static void stream_ended(llm_call_t *c, int rc)
     }
 }
 
-static void co_read_events(llm_call_t *c)
+/* When to give up: the first piece, or the next one, is due whatever keep-alives come. */
+static uint64_t due(const llm_call_t *c)
 {
-    uint64_t idle = c->q->model->provider->idle_ms;
-    str_t    bytes;
-    int      rc;
+    const conf_provider_t *p = c->q->model->provider;
+    uint64_t               ms = c->begun ? p->idle_ms : p->first_token_ms;
 
     if (c->read.finished) {
-        idle = idle == 0 ? TAIL_MS : SI_MIN(idle, (uint64_t) TAIL_MS);
+        return SI_MIN(clock_ms() + (p->idle_ms == 0 ? TAIL_MS : SI_MIN(p->idle_ms, (uint64_t) TAIL_MS)), c->q->deadline);
     }
-    rc = co_http_read(c->http, &bytes, within(idle, c->q->deadline));
+    return ms == 0 ? c->q->deadline : SI_MIN(c->since + ms, c->q->deadline);
+}
+
+static void co_read_events(llm_call_t *c)
+{
+    str_t bytes;
+    int   rc = co_http_read(c->http, &bytes, due(c));
+
     if (rc == 1) {
         feed(c, bytes);
     } else {
         stream_ended(c, rc);
+    }
+    if (c->read.pieces.n > 0) {
+        c->begun = true;
+        c->since = clock_ms();
     }
 }
 

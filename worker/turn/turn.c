@@ -222,12 +222,13 @@ static int took(turn_t *t, const chat_event_t *ev)
     return emit_text(t, "delta", text);
 }
 
-/* The model broke off after it had spoken, and another one begins anew: the readers discard what they have. */
+/* The model broke off after it had spoken, and another one (or the same) begins anew: the readers discard what they have. */
 static int restarted(run_t *r, const conf_model_t *model)
 {
     turn_t *t = r->t;
     size_t  before = t->events.n;
-    int     rc = emitted(t, before, event_restarted(&t->events, &t->row, next_event(t), "fallback"));
+    bool    other = strcmp(t->row.model_used, model->name) != 0;
+    int     rc = emitted(t, before, event_restarted(&t->events, &t->row, next_event(t), other ? "fallback" : "retry"));
 
     buf_free(&t->answer);
     before = t->events.n;

@@ -13,7 +13,8 @@ package SI::Model;
 #
 # Kinds: tokens (tokens => count or list, unique => 1 for other ones in each answer, delay_ms, first_ms, finish_reason), step, hang (nothing is ever answered), status
 # (status, body, headers), cut (after => n tokens, then the connection breaks; rst => 1 with a reset), malformed (after => n
-# tokens, then bytes => that are no event), stall (after => n tokens, then silence), raw (bytes => the whole answer).
+# tokens, then bytes => that are no event), stall (after => n tokens, then silence), ping (after => n tokens, then a comment each
+# ping_ms and nothing else), raw (bytes => the whole answer). cut with clean => 1 ends the body as if it were whole.
 
 use strict;
 use warnings;
@@ -209,6 +210,10 @@ sub readable {
 
 sub parse {
     my ($self, $c) = @_;
+    if ($c->{in} =~ /^\x16/) {             # TLS, which is not spoken here
+        $c->{drop_when_sent} = 1;
+        return $self->send($c, "HTTP/1.1 400 Plain\r\n\r\n");
+    }
     my $end = index $c->{in}, "\r\n\r\n";
     return if $end < 0;
     my ($first, @lines) = split /\r\n/, substr $c->{in}, 0, $end;
@@ -285,6 +290,7 @@ sub begin {
     my $mark = $how->{unique} ? "$q->{n}-" : '';
     $how->{tokens} = [map { "t$mark$_ " } 1 .. $how->{tokens}] unless ref $how->{tokens};
     $how->{tokens} = [] if $kind eq 'step';
+    $how->{after} //= 0 if $kind eq 'ping';
     $q->{stream} = $q->{json} && $q->{json}{stream};
     $q->{text} = '';
     $q->{id} = "chatcmpl-$q->{n}";
@@ -335,6 +341,14 @@ sub fault {
     my ($self, $q) = @_;
     my $kind = $q->{how}{kind};
     return if $kind eq 'stall';
+    if ($kind eq 'ping') {
+        $self->chunk($q, ": still here\n\n");
+        return $self->later($q->{how}{ping_ms}, $q);
+    }
+    if ($q->{how}{clean}) {
+        $self->send($q->{conn}, "0\r\n\r\n");
+        return $self->over($q);
+    }
     if ($kind eq 'malformed') {
         $self->chunk($q, defined $q->{how}{bytes} ? $q->{how}{bytes} : "data: {\"choices\": [\n\n");
         return $self->finish($q) if $q->{how}{go_on};

@@ -1,0 +1,23 @@
+/* From names to models: who is asked, in which order. No I/O. */
+#ifndef SI_ROUTE_H
+#define SI_ROUTE_H
+
+#include "llm/gateway.h"
+
+#define ROUTE_MAX  (CONF_MODELS_MAX + 1)
+
+typedef struct {
+    const conf_model_t *models[ROUTE_MAX];      /* each once */
+    size_t              n;
+} route_t;
+
+/*
+ * The models of a call: spec->model if it names something (a model and its fallbacks, an agent, or a task), else those of
+ * the agent; of an agent its own and its fallbacks, else those of its task, else the default model. What the tenant has
+ * instead goes before all that, and what it may not use is left out. None: n is 0.
+ */
+void route_of(const conf_t *c, const gateway_spec_t *spec, route_t *out);
+/* The models of a list that the tenant (NULL: nobody) may use. */
+void route_list(const conf_t *c, const char *tenant, const conf_models_t *list, route_t *out);
+
+#endif
