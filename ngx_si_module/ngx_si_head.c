@@ -9,6 +9,9 @@
 
 static u_char *ngx_si_head_keep(ngx_http_request_t *r, const u_char *head,
     size_t len);
+static ngx_int_t ngx_si_head_admit(ngx_si_ctx_t *ctx);
+static ngx_int_t ngx_si_head_fields(ngx_si_ctx_t *ctx, const u_char *p,
+    const u_char *end, ngx_uint_t headers);
 static ngx_int_t ngx_si_head_field(ngx_si_ctx_t *ctx, si_field_t *f);
 static ngx_int_t ngx_si_head_header(ngx_http_request_t *r, si_field_t *f);
 static void ngx_si_head_content_type(ngx_http_request_t *r,
@@ -43,11 +46,7 @@ static struct {
 const char *
 ngx_si_head_take(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
 {
-    int                  rc;
     ngx_int_t            done;
-    si_field_t           f;
-    const u_char        *end;
-    ngx_si_link_t       *link = ctx->call.link;
     ngx_http_request_t  *r = ctx->request;
 
     p = ngx_si_head_keep(r, p, len);
@@ -56,35 +55,26 @@ ngx_si_head_take(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
         return NULL;
     }
 
-    end = p + len;
-
     r->headers_out.content_length_n = -1;
     r->headers_out.status = 0;
-    done = NGX_OK;
 
-    while (done == NGX_OK && (rc = si_field_next(&p, end, &f)) != 0) {
-        if (rc < 0) {
-            return "malformed HEAD";
+    done = ngx_si_head_fields(ctx, p, p + len, 0);
+
+    if (done == NGX_OK && r->headers_out.status) {
+        done = ngx_si_head_admit(ctx);
+
+        if (done == NGX_BUSY) {
+            ngx_si_limit_streams_refuse(ctx);
+            return NULL;
         }
+    }
 
-        done = ngx_si_head_field(ctx, &f);
+    if (done == NGX_OK) {
+        done = ngx_si_head_fields(ctx, p, p + len, 1);
     }
 
     if (done == NGX_DECLINED || r->headers_out.status == 0) {
         return "HEAD with a bad field or without a status";
-    }
-
-    if (done == NGX_OK) {
-        /* the link may die before the request */
-        ctx->worker.data = ngx_pnalloc(r->pool, link->name_len);
-
-        if (ctx->worker.data) {
-            ctx->worker.len = link->name_len;
-            ngx_memcpy(ctx->worker.data, link->name, link->name_len);
-
-        } else {
-            done = NGX_ERROR;
-        }
     }
 
     if (done == NGX_OK && ctx->stream) {
@@ -112,6 +102,40 @@ ngx_si_head_take(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
     }
 
     return NULL;
+}
+
+
+/*
+ * Notes the worker, as the link may die before the request.  NGX_BUSY: a
+ * stream too many; but a turn that was just begun is read all the same.
+ */
+
+static ngx_int_t
+ngx_si_head_admit(ngx_si_ctx_t *ctx)
+{
+    ngx_int_t            rc;
+    ngx_si_link_t       *link = ctx->call.link;
+    ngx_http_request_t  *r = ctx->request;
+
+    ctx->worker.data = ngx_pnalloc(r->pool, link->name_len);
+    if (ctx->worker.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    ctx->worker.len = link->name_len;
+    ngx_memcpy(ctx->worker.data, link->name, link->name_len);
+
+    if (r != r->main
+        || (!ctx->stream
+            && r->headers_out.status != NGX_HTTP_SWITCHING_PROTOCOLS))
+    {
+        return NGX_OK;
+    }
+
+    rc = ngx_si_limit_streams(r);
+
+    return rc == NGX_BUSY && r->method == NGX_HTTP_POST && ctx->turn.len
+           ? NGX_OK : rc;
 }
 
 
@@ -160,6 +184,31 @@ ngx_si_head_keep(ngx_http_request_t *r, const u_char *head, size_t len)
     ngx_memcpy(p, head, len);
 
     return p;
+}
+
+
+/* the response's own header fields, or all others */
+
+static ngx_int_t
+ngx_si_head_fields(ngx_si_ctx_t *ctx, const u_char *p, const u_char *end,
+    ngx_uint_t headers)
+{
+    int         rc;
+    ngx_int_t   done;
+    si_field_t  f;
+
+    while ((rc = si_field_next(&p, end, &f)) > 0) {
+
+        if ((f.tag == SI_T_HEADER) == headers) {
+            done = ngx_si_head_field(ctx, &f);
+
+            if (done != NGX_OK) {
+                return done;
+            }
+        }
+    }
+
+    return rc ? NGX_DECLINED : NGX_OK;
 }
 
 

@@ -10,21 +10,18 @@
 
 
 static ngx_int_t ngx_si_limit_handler(ngx_http_request_t *r);
-static ngx_int_t ngx_si_limit_key(ngx_http_request_t *r,
-    ngx_si_limit_zone_t *zone, ngx_rbtree_key_t *digest);
 static ngx_int_t ngx_si_limit_looks(ngx_http_request_t *r, ngx_array_t *a,
     ngx_si_limit_look_t *look);
 static ngx_int_t ngx_si_limit_failures(ngx_http_request_t *r,
     ngx_array_t *a);
 static ngx_int_t ngx_si_limit_rate(ngx_http_request_t *r,
     ngx_si_limits_t *limits);
-static ngx_si_limit_ctx_t *ngx_si_limit_create(ngx_http_request_t *r);
 static void ngx_si_limit_cleanup(void *data);
 static void ngx_si_limit_tell(ngx_si_limit_ctx_t *ctx,
     ngx_si_limit_look_t *look, ngx_uint_t pass);
-static void ngx_si_limit_log(ngx_http_request_t *r,
-    ngx_si_limit_look_t *look);
 static ngx_int_t ngx_si_limit_refuse(ngx_http_request_t *r,
+    ngx_si_limit_ctx_t *ctx, const char *code, const char *detail);
+static ngx_int_t ngx_si_limit_answer(ngx_http_request_t *r,
     ngx_si_limit_ctx_t *ctx, const char *code, const char *detail);
 static ngx_int_t ngx_si_limit_header(ngx_http_request_t *r);
 static ngx_int_t ngx_si_limit_fields_add(ngx_http_request_t *r);
@@ -46,33 +43,45 @@ static ngx_str_t  ngx_si_limit_status[] = {
 static ngx_int_t
 ngx_si_limit_handler(ngx_http_request_t *r)
 {
-    ngx_int_t           rc;
-    ngx_array_t        *failures;
-    ngx_si_loc_conf_t  *slcf;
+    ngx_int_t            rc;
+    ngx_array_t        **of;
+    ngx_si_loc_conf_t   *slcf;
 
     slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
-    failures = slcf->limits.of[NGX_SI_LIMIT_FAILURES];
+    of = slcf->limits.of;
+    rc = NGX_DECLINED;
 
-    if (failures && r == r->main) {
-        rc = ngx_si_limit_failures(r, failures);
-        if (rc != NGX_DECLINED) {
-            return rc;
-        }
+    if (r != r->main) {
+        return rc;
     }
 
-    if (slcf->limits.of[NGX_SI_LIMIT_RATE] == NULL
-        || ngx_si_limit_find(r->main))
+    if (of[NGX_SI_LIMIT_FAILURES]) {
+        rc = ngx_si_limit_failures(r, of[NGX_SI_LIMIT_FAILURES]);
+    }
+
+    if (rc == NGX_DECLINED && of[NGX_SI_LIMIT_RATE]) {
+        rc = ngx_si_limit_rate(r, &slcf->limits);
+    }
+
+    if (rc == NGX_DECLINED && of[NGX_SI_LIMIT_STREAMS]
+        && ngx_si_limit_streams_asked(r))
     {
-        return NGX_DECLINED;
+        rc = ngx_si_limit_streams(r);
+
+        if (rc == NGX_BUSY) {
+            return ngx_si_limit_refuse(r, ngx_si_limit_find(r),
+                                       NGX_SI_LIMIT_STREAMS_CODE,
+                                       NGX_SI_LIMIT_STREAMS_DETAIL);
+        }
+
+        rc = rc == NGX_OK ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    return ngx_si_limit_rate(r, &slcf->limits);
+    return rc;
 }
 
 
-/* NGX_DECLINED: an empty key, which is not limited */
-
-static ngx_int_t
+ngx_int_t
 ngx_si_limit_key(ngx_http_request_t *r, ngx_si_limit_zone_t *zone,
     ngx_rbtree_key_t *digest)
 {
@@ -89,7 +98,8 @@ ngx_si_limit_key(ngx_http_request_t *r, ngx_si_limit_zone_t *zone,
         }
 
     } else {
-        v = ngx_http_get_indexed_variable(r, zone->variable);
+        /* the answer may have told more than was known before */
+        v = ngx_http_get_flushed_variable(r, zone->variable);
 
         if (v && !v->not_found) {
             key.data = v->data;
@@ -162,7 +172,7 @@ ngx_si_limit_failures(ngx_http_request_t *r, ngx_array_t *a)
         }
 
         if (look[i].wait) {
-            ngx_si_limit_log(r, &look[i]);
+            ngx_si_limit_log(r, look[i].limit);
         }
     }
 
@@ -170,14 +180,14 @@ ngx_si_limit_failures(ngx_http_request_t *r, ngx_array_t *a)
         return NGX_DECLINED;
     }
 
-    ngx_si_limit_log(r, &look[i]);
+    ngx_si_limit_log(r, look[i].limit);
 
-    ctx = ngx_si_limit_create(r);
+    ctx = ngx_si_limit_get(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    ctx->reset = (uint32_t) ((look[i].wait + NGX_SI_LIMIT_SECOND - 1)
+    ctx->retry = (uint32_t) ((look[i].wait + NGX_SI_LIMIT_SECOND - 1)
                              / NGX_SI_LIMIT_SECOND);
 
     return ngx_si_limit_refuse(r, ctx, "too_many_failures",
@@ -194,13 +204,20 @@ ngx_si_limit_rate(ngx_http_request_t *r, ngx_si_limits_t *limits)
     ngx_si_limit_ctx_t   *ctx;
     ngx_si_limit_look_t   look[NGX_SI_LIMITS_MAX];
 
+    ctx = ngx_si_limit_find(r);
+
+    if (ctx && ctx->policy) {
+        /* by way of another location */
+        return NGX_DECLINED;
+    }
+
     n = ngx_si_limit_looks(r, limits->of[NGX_SI_LIMIT_RATE], look);
 
     if (n <= 0) {
         return n ? NGX_HTTP_INTERNAL_SERVER_ERROR : NGX_DECLINED;
     }
 
-    ctx = ngx_si_limit_create(r);
+    ctx = ngx_si_limit_get(r);
     if (ctx == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -212,7 +229,7 @@ ngx_si_limit_rate(ngx_http_request_t *r, ngx_si_limits_t *limits)
 
     for (i = 0; i < n; i++) {
         if (look[i].wait) {
-            ngx_si_limit_log(r, &look[i]);
+            ngx_si_limit_log(r, look[i].limit);
         }
 
         if (!look[i].limit->dry_run) {
@@ -227,30 +244,48 @@ ngx_si_limit_rate(ngx_http_request_t *r, ngx_si_limits_t *limits)
         return NGX_DECLINED;
     }
 
+    ctx->retry = ctx->reset;
+
     return ngx_si_limit_refuse(r, ctx, "rate_limited",
                                "too many requests, see RateLimit and "
                                "Retry-After");
 }
 
 
-static ngx_si_limit_ctx_t *
-ngx_si_limit_create(ngx_http_request_t *r)
+ngx_si_limit_ctx_t *
+ngx_si_limit_get(ngx_http_request_t *r)
 {
+    size_t               size;
     ngx_pool_cleanup_t  *cln;
+    ngx_si_loc_conf_t   *slcf;
     ngx_si_limit_ctx_t  *ctx;
+
+    ctx = ngx_si_limit_find(r);
+    if (ctx) {
+        return ctx;
+    }
+
+    slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
+
+    size = offsetof(ngx_si_limit_ctx_t, held);
+
+    if (slcf->limits.of[NGX_SI_LIMIT_STREAMS]) {
+        size += slcf->limits.of[NGX_SI_LIMIT_STREAMS]->nelts
+                * sizeof(ngx_si_limit_count_t *);
+    }
 
     /* apart from the blocks of the pool, which a reader's state just fills */
 
-    ctx = ngx_pmemalign(r->main->pool, sizeof(ngx_si_limit_ctx_t),
-                        NGX_ALIGNMENT);
-    cln = ngx_pool_cleanup_add(r->main->pool, 0);
+    ctx = ngx_pmemalign(r->pool, size, NGX_ALIGNMENT);
+    cln = ngx_pool_cleanup_add(r->pool, 0);
 
     if (ctx == NULL || cln == NULL) {
         return NULL;
     }
 
-    ngx_memzero(ctx, sizeof(ngx_si_limit_ctx_t));
+    ngx_memzero(ctx, size);
 
+    ctx->streams = slcf->limits.of[NGX_SI_LIMIT_STREAMS];
     cln->handler = ngx_si_limit_cleanup;
     cln->data = ctx;
 
@@ -258,12 +293,12 @@ ngx_si_limit_create(ngx_http_request_t *r)
 }
 
 
-/* the handler is what the state is found by, as that of realip is */
+/* what the state is found by, as that of realip is */
 
 static void
 ngx_si_limit_cleanup(void *data)
 {
-    (void) data;
+    ngx_si_limit_streams_give(data);
 }
 
 
@@ -315,15 +350,15 @@ ngx_si_limit_tell(ngx_si_limit_ctx_t *ctx, ngx_si_limit_look_t *look,
 
 /* an access log tells of refused requests anyway; never the key's value */
 
-static void
-ngx_si_limit_log(ngx_http_request_t *r, ngx_si_limit_look_t *look)
+void
+ngx_si_limit_log(ngx_http_request_t *r, ngx_si_limit_t *limit)
 {
     ngx_uint_t  level;
 
-    level = look->limit->dry_run ? NGX_LOG_WARN : NGX_LOG_INFO;
+    level = limit->dry_run ? NGX_LOG_WARN : NGX_LOG_INFO;
 
     ngx_log_error(level, r->connection->log, 0,
-                  "si limit \"%V\" %s the request", &look->limit->name,
+                  "si limit \"%V\" %s the request", &limit->name,
                   level == NGX_LOG_WARN ? "would refuse" : "refuses");
 }
 
@@ -333,33 +368,56 @@ ngx_si_limit_refuse(ngx_http_request_t *r, ngx_si_limit_ctx_t *ctx,
     const char *code, const char *detail)
 {
     ngx_int_t  rc;
-    ngx_str_t  value;
-
-    ctx->status = NGX_SI_LIMIT_LIMITED;
 
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
         return rc;
     }
 
-    value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
-    if (value.data == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    value.len = ngx_snprintf(value.data, NGX_INT_T_LEN, "%uD", ctx->reset)
-                - value.data;
-
-    if (ngx_si_head_add(r, &ngx_si_limit_retry_name, &value) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    rc = ngx_si_problem_send(r, NGX_HTTP_TOO_MANY_REQUESTS,
-                             "Too Many Requests", code, detail);
+    rc = ngx_si_limit_answer(r, ctx, code, detail);
 
     ngx_http_finalize_request(r, rc);
 
     return NGX_DONE;
+}
+
+
+void
+ngx_si_limit_streams_refuse(ngx_si_ctx_t *ctx)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r = ctx->request;
+
+    rc = ngx_si_limit_answer(r, ngx_si_limit_find(r),
+                             NGX_SI_LIMIT_STREAMS_CODE,
+                             NGX_SI_LIMIT_STREAMS_DETAIL);
+
+    ngx_si_ctx_finish(ctx, rc == NGX_ERROR ? NGX_ERROR : NGX_OK);
+}
+
+
+static ngx_int_t
+ngx_si_limit_answer(ngx_http_request_t *r, ngx_si_limit_ctx_t *ctx,
+    const char *code, const char *detail)
+{
+    ngx_str_t  value;
+
+    ctx->status = NGX_SI_LIMIT_LIMITED;
+
+    value.data = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.len = ngx_snprintf(value.data, NGX_INT_T_LEN, "%uD", ctx->retry)
+                - value.data;
+
+    if (ngx_si_head_add(r, &ngx_si_limit_retry_name, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_si_problem_send(r, NGX_HTTP_TOO_MANY_REQUESTS,
+                               "Too Many Requests", code, detail);
 }
 
 
@@ -447,7 +505,7 @@ ngx_si_limit_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 {
     ngx_si_limit_ctx_t  *ctx = ngx_si_limit_find(r->main);
 
-    if (ctx == NULL) {
+    if (ctx == NULL || ctx->status == NGX_SI_LIMIT_NONE) {
         v->not_found = 1;
         return NGX_OK;
     }

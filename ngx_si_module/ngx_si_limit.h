@@ -19,6 +19,8 @@
 #define NGX_SI_LIMIT_NAME_MAX  24
 #define NGX_SI_LIMIT_RATE_MAX  1000000      /* in a second or a minute */
 #define NGX_SI_LIMIT_BURST_MAX 1000000
+#define NGX_SI_LIMIT_STREAMS_MAX    1000000
+#define NGX_SI_LIMIT_STREAMS_RETRY  5       /* s: who knows */
 #define NGX_SI_LIMIT_SECOND    1000000000LL /* time is in ns, see _zone.c */
 
 
@@ -27,15 +29,24 @@
 typedef enum {
     NGX_SI_LIMIT_RATE = 0,      /* si_limit */
     NGX_SI_LIMIT_FAILURES,      /* si_limit_failures */
+    NGX_SI_LIMIT_STREAMS,       /* si_limit_streams */
     NGX_SI_LIMIT_KINDS
 } ngx_si_limit_kind_e;
+
+
+#define NGX_SI_LIMIT_STREAMS_CODE    "too_many_streams"
+#define NGX_SI_LIMIT_STREAMS_DETAIL  "too many streams are open at once"
+
+
+typedef struct ngx_si_limit_proc_s   ngx_si_limit_proc_t;
+typedef struct ngx_si_limit_count_s  ngx_si_limit_count_t;
 
 
 typedef struct {
     ngx_uint_t                passed;
     ngx_uint_t                limited;  /* refused */
     ngx_uint_t                dry_run;  /* would have been */
-    ngx_uint_t                no_room;  /* keys forgotten before their time */
+    ngx_uint_t                no_room;  /* keys forgotten, streams uncounted */
     ngx_uint_t                keys;     /* held now */
 } ngx_si_limit_stat_t;
 
@@ -54,7 +65,8 @@ typedef struct {
     ngx_atomic_t              full;     /* until then one may be, in ns */
     ngx_rbtree_t              tree;
     ngx_rbtree_node_t         sentinel;
-    ngx_queue_t               queue;
+    ngx_queue_t               queue;    /* of nodes, or processes */
+    ngx_uint_t                streams;  /* which of them */
     ngx_si_limit_stat_t       stat;     /* written under the mutex */
 } ngx_si_limit_shared_t;
 
@@ -70,10 +82,12 @@ typedef struct {
     ngx_int_t                 variable; /* index: the key is this alone */
     int64_t                   interval; /* ns between two requests */
     int64_t                   bucket;   /* ns, burst * interval */
+    ngx_uint_t                streams;  /* at once; 0: it is a rate */
+    ngx_si_limit_proc_t      *proc;     /* this one, once it has a stream */
 } ngx_si_limit_zone_t;
 
 
-/* si_limit of a location */
+/* si_limit, si_limit_failures or si_limit_streams of a location */
 
 typedef struct {
     ngx_str_t                 name;
@@ -100,7 +114,8 @@ typedef struct {
 
 
 typedef enum {
-    NGX_SI_LIMIT_PASSED = 1,
+    NGX_SI_LIMIT_NONE = 0,      /* not asked */
+    NGX_SI_LIMIT_PASSED,
     NGX_SI_LIMIT_LIMITED,
     NGX_SI_LIMIT_DRY_RUN
 } ngx_si_limit_status_e;
@@ -113,8 +128,11 @@ typedef struct {
     ngx_str_t                *name;     /* the tightest, NULL: none counts */
     uint32_t                  left;     /* requests that could follow now */
     uint32_t                  reset;    /* s until there is one more */
-    ngx_si_limit_status_e     status;
+    uint32_t                  retry;    /* Retry-After, s */
+    u_char                    status;   /* ngx_si_limit_status_e */
     u_char                    text[NGX_SI_LIMIT_NAME_MAX + 28]; /* RateLimit */
+    ngx_array_t              *streams;  /* the limits that `held` is of */
+    ngx_si_limit_count_t     *held[1];  /* NULL: not counted */
 } ngx_si_limit_ctx_t;
 
 
@@ -141,9 +159,21 @@ void ngx_si_limit_stat(ngx_si_limit_zone_t *zone, ngx_si_limit_stat_t *stat);
 ngx_int_t ngx_si_limit_init(ngx_conf_t *cf);
 /* fields that a header will get; 0 or 2 */
 ngx_uint_t ngx_si_limit_fields(ngx_http_request_t *r);
+/* of a main request; find: NULL if it has none, get: if there is no memory */
 ngx_si_limit_ctx_t *ngx_si_limit_find(ngx_http_request_t *r);
+ngx_si_limit_ctx_t *ngx_si_limit_get(ngx_http_request_t *r);
+/* NGX_DECLINED: it is empty, which is not limited */
+ngx_int_t ngx_si_limit_key(ngx_http_request_t *r, ngx_si_limit_zone_t *zone,
+    ngx_rbtree_key_t *digest);
+void ngx_si_limit_log(ngx_http_request_t *r, ngx_si_limit_t *limit);
 ngx_int_t ngx_si_limit_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
+/* ngx_si_limit_streams.c */
+/* the answer will be one, if the worker lets it */
+ngx_uint_t ngx_si_limit_streams_asked(ngx_http_request_t *r);
+/* counts the request as a stream until its end; NGX_BUSY: not one more */
+ngx_int_t ngx_si_limit_streams(ngx_http_request_t *r);
+void ngx_si_limit_streams_give(ngx_si_limit_ctx_t *ctx);
 
 #endif /* _NGX_SI_LIMIT_H_INCLUDED_ */

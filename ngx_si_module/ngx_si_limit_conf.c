@@ -18,12 +18,12 @@ static char *ngx_si_limit_conf_share(ngx_conf_t *cf,
     ngx_si_limit_zone_t *zone, ngx_str_t *name, size_t size);
 static const char *ngx_si_limit_conf_limit(ngx_conf_t *cf, ngx_array_t *a);
 static char *ngx_si_limit_resolve(ngx_conf_t *cf, ngx_array_t *zones,
-    ngx_si_limit_t *limit);
+    ngx_si_limit_t *limit, ngx_uint_t streams);
 static ngx_int_t ngx_si_limit_policy(ngx_conf_t *cf, ngx_si_limits_t *conf);
 static int ngx_libc_cdecl ngx_si_limit_cmp(const void *one, const void *two);
 
 
-/* si_limit_zone KEY zone=NAME:SIZE rate=RATE [burst=N]; */
+/* si_limit_zone KEY zone=NAME:SIZE rate=RATE [burst=N] | streams=N; */
 
 char *
 ngx_si_limit_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -48,8 +48,6 @@ ngx_si_limit_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     *slot = zone;
 
     zone->text = value[1];
-    zone->bucket = 1;
-
     if (ngx_si_limit_conf_key(cf, zone) != NGX_CONF_OK) {
         return NGX_CONF_ERROR;
     }
@@ -72,11 +70,16 @@ ngx_si_limit_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "must have the parameter \"zone=NAME:SIZE\"";
     }
 
-    if (zone->interval == 0) {
-        return "must have the parameter \"rate=Nr/s\" or \"rate=Nr/m\"";
+    if ((zone->interval == 0) == (zone->streams == 0)) {
+        return "must have either the parameter \"rate=Nr/s\" or "
+               "\"rate=Nr/m\", or \"streams=N\"";
     }
 
-    zone->bucket *= zone->interval;
+    if (zone->streams && zone->bucket) {
+        return "must have the parameter \"burst=N\" with a rate only";
+    }
+
+    zone->bucket = ngx_max(zone->bucket, 1) * zone->interval;
 
     return ngx_si_limit_conf_share(cf, zone, &name, size);
 }
@@ -146,6 +149,17 @@ ngx_si_limit_conf_param(ngx_si_limit_zone_t *zone, ngx_str_t *value,
         }
 
         zone->bucket = n;
+        return NULL;
+    }
+
+    if (ngx_strncmp(value->data, "streams=", 8) == 0) {
+        n = ngx_atoi(value->data + 8, value->len - 8);
+
+        if (n < 1 || n > NGX_SI_LIMIT_STREAMS_MAX) {
+            return "a limit of streams is 1 to 1000000";
+        }
+
+        zone->streams = n;
         return NULL;
     }
 
@@ -244,7 +258,7 @@ ngx_si_limit_conf_share(ngx_conf_t *cf, ngx_si_limit_zone_t *zone,
 }
 
 
-/* si_limit, si_limit_failures: off | zone=NAME [dry_run]; */
+/* si_limit, si_limit_failures, si_limit_streams: off | zone=NAME [dry_run]; */
 
 char *
 ngx_si_limit_conf_use(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -367,7 +381,10 @@ ngx_si_limit_merge(ngx_conf_t *cf, ngx_array_t *zones, ngx_si_limits_t *prev,
         limit = a->elts;
 
         for (i = 0; i < a->nelts; i++) {
-            if (ngx_si_limit_resolve(cf, zones, &limit[i]) != NGX_CONF_OK) {
+            if (ngx_si_limit_resolve(cf, zones, &limit[i],
+                                     kind == NGX_SI_LIMIT_STREAMS)
+                != NGX_CONF_OK)
+            {
                 return NGX_CONF_ERROR;
             }
         }
@@ -383,7 +400,7 @@ ngx_si_limit_merge(ngx_conf_t *cf, ngx_array_t *zones, ngx_si_limits_t *prev,
 
 static char *
 ngx_si_limit_resolve(ngx_conf_t *cf, ngx_array_t *zones,
-    ngx_si_limit_t *limit)
+    ngx_si_limit_t *limit, ngx_uint_t streams)
 {
     ngx_str_t             *name;
     ngx_uint_t             i;
@@ -395,7 +412,8 @@ ngx_si_limit_resolve(ngx_conf_t *cf, ngx_array_t *zones,
         name = &zone[i]->shm->shm.name;
 
         if (name->len == limit->name.len
-            && ngx_strncmp(name->data, limit->name.data, name->len) == 0)
+            && ngx_strncmp(name->data, limit->name.data, name->len) == 0
+            && (zone[i]->streams > 0) == streams)
         {
             limit->zone = zone[i];
             return NGX_CONF_OK;
@@ -403,7 +421,8 @@ ngx_si_limit_resolve(ngx_conf_t *cf, ngx_array_t *zones,
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "unknown limit zone \"%V\"", &limit->name);
+                       "unknown limit zone \"%V\" of %s", &limit->name,
+                       streams ? "streams" : "a rate");
 
     return NGX_CONF_ERROR;
 }

@@ -16,13 +16,11 @@
 #include "ngx_si_module.h"
 
 
-#define NGX_SI_LIMIT_LAYOUT  2
+#define NGX_SI_LIMIT_LAYOUT  3
 
 
 static int64_t ngx_si_limit_now(void);
 static void ngx_si_limit_look(ngx_si_limit_look_t *look, int64_t now);
-static ngx_si_limit_node_t *ngx_si_limit_lookup(ngx_si_limit_shared_t *sh,
-    ngx_rbtree_key_t key);
 static void ngx_si_limit_count(ngx_si_limit_look_t *look, ngx_uint_t pass,
     int64_t now);
 static ngx_si_limit_node_t *ngx_si_limit_node(ngx_si_limit_zone_t *zone,
@@ -139,7 +137,8 @@ ngx_si_limit_look(ngx_si_limit_look_t *look, int64_t now)
     int64_t               used;
     ngx_si_limit_zone_t  *zone = look->limit->zone;
 
-    look->node = ngx_si_limit_lookup(zone->sh, look->key);
+    look->node = (ngx_si_limit_node_t *) ngx_si_tree_find(&zone->sh->tree,
+                                                          look->key);
 
     used = look->node ? look->node->tat - now : 0;
 
@@ -153,19 +152,6 @@ ngx_si_limit_look(ngx_si_limit_look_t *look, int64_t now)
 
     look->used = used;
     look->wait = ngx_max(used + zone->interval - zone->bucket, 0);
-}
-
-
-static ngx_si_limit_node_t *
-ngx_si_limit_lookup(ngx_si_limit_shared_t *sh, ngx_rbtree_key_t key)
-{
-    ngx_rbtree_node_t  *node = sh->tree.root;
-
-    while (node != sh->tree.sentinel && node->key != key) {
-        node = key < node->key ? node->left : node->right;
-    }
-
-    return node == sh->tree.sentinel ? NULL : (ngx_si_limit_node_t *) node;
 }
 
 
@@ -286,7 +272,9 @@ ngx_si_limit_zone_init(ngx_shm_zone_t *shm, void *data)
         sh = zone->shpool->data;
         zone->sh = sh;
 
-        if (sh->layout == NGX_SI_LIMIT_LAYOUT) {
+        if (sh->layout == NGX_SI_LIMIT_LAYOUT
+            && sh->streams == (zone->streams > 0))
+        {
             return NGX_OK;
         }
 
@@ -302,6 +290,7 @@ ngx_si_limit_zone_init(ngx_shm_zone_t *shm, void *data)
     }
 
     sh->layout = NGX_SI_LIMIT_LAYOUT;
+    sh->streams = zone->streams > 0;
 
     ngx_rbtree_init(&sh->tree, &sh->sentinel, ngx_rbtree_insert_value);
     ngx_queue_init(&sh->queue);

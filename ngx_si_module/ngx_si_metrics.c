@@ -111,7 +111,7 @@ static const ngx_si_metric_t  ngx_si_metrics_zone[] = {
       "decision=\"dry_run\"", offsetof(ngx_si_limit_stat_t, dry_run) },
 
     { "si_limit_no_room_total", "counter",
-      "Keys forgotten before their time, as the zone was full.",
+      "Keys forgotten, streams not counted, as the zone was full.",
       NULL, offsetof(ngx_si_limit_stat_t, no_room) },
 
     { "si_limit_keys", "gauge", "Keys that the zone holds.",

@@ -124,6 +124,13 @@ static ngx_command_t  ngx_si_commands[] = {
       NGX_SI_LIMIT_FAILURES,
       NULL },
 
+    { ngx_string("si_limit_streams"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_1MORE,
+      ngx_si_limit_conf_use,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      NGX_SI_LIMIT_STREAMS,
+      NULL },
+
     { ngx_string("si_origin_secret"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1234,
       ngx_si_origin_conf,

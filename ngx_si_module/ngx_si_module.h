@@ -507,6 +507,10 @@ const char *ngx_si_head_take(ngx_si_ctx_t *ctx, const u_char *p, size_t len);
 ngx_int_t ngx_si_head_add(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
 
+/* ngx_si_limit.c; more of it in ngx_si_limit.h */
+/* answers a call whose stream there is no place for, and ends it */
+void ngx_si_limit_streams_refuse(ngx_si_ctx_t *ctx);
+
 /* ngx_si_answer.c */
 const char *ngx_si_answer_data(ngx_si_ctx_t *ctx, const u_char *p,
     size_t len);

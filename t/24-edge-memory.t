@@ -23,10 +23,15 @@ my ($map) = $conf =~ /(map \$request_uri \$request_path \{.*?\n    \})/s;
 my ($format) = $conf =~ /(log_format si .*?;)\n/s;
 $format =~ s/log_format si/log_format full/;
 
+# With the limits of conf/nginx.conf, high enough for a thousand readers with one key.
+my $limits = 'si_limit_zone $si_credential zone=credential:8m rate=10000r/s burst=100000; si_limit_zone $si_client_addr zone=address:8m rate=10000r/s burst=100000;'
+    . 'si_limit_zone $si_client_addr zone=failures:8m rate=30r/m burst=60; si_limit_zone $si_user zone=streams:8m streams=10000;'
+    . 'si_limit zone=credential; si_limit zone=address; si_limit_failures zone=failures; si_limit_streams zone=streams;';
+
 sub edge {
     my %o = @_;
     my $edge = SI::Edge->new(key => '$si_conversation', %o,
-        http => "server_tokens off; $pools $map $format" . ($o{http} // ''));
+        http => "server_tokens off; $pools $map $format " . ($o{http} // ''));
     return ($edge, $edge->worker(0));
 }
 
@@ -89,7 +94,7 @@ sub open_readers {
 subtest 'weight' => sub {
     # a sanitizer keeps freed memory for a while, which would look like growth
     local $ENV{ASAN_OPTIONS} = join ':', 'quarantine_size_mb=0', 'thread_local_quarantine_size_kb=0', $ENV{ASAN_OPTIONS} || ();
-    my ($edge, $w) = edge(location => 'access_log logs/full.log full; si_stream_heartbeat 1s; si_stream_buffer 1m;');
+    my ($edge, $w) = edge(http => $limits, location => 'access_log logs/full.log full; si_stream_heartbeat 1s; si_stream_buffer 1m;');
     $edge->start;
     my $link = $w->wait_link;
     my ($pid) = $edge->nginx_pids;

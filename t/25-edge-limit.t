@@ -14,8 +14,10 @@ system('cc', qw(-std=gnu11 -O2 -D_GNU_SOURCE -Wall -Wextra -o), "$bin/rate", 't/
 # An nginx with a second server, whose files are answered by nginx alone and whose connections are spread over the processes.
 sub edge {
     my ($zones, $locations, %o) = @_;
-    my $port = SI::Edge::free_port();
-    my $edge = SI::Edge->new(%o, http => "$zones server { listen 127.0.0.1:$port reuseport; keepalive_requests 100000; add_header X-Pid \$pid always; $locations }");
+    my $edge = SI::Edge->new(%o);
+    my $port = $edge->{port};
+    $port = SI::Edge::free_port() while $port == $edge->{port} || $port == $edge->{h2};
+    $edge->{http} = "$zones server { listen 127.0.0.1:$port reuseport; keepalive_requests 100000; add_header X-Pid \$pid always; $locations }";
     $edge->{files} = $port;
     mkdir "$edge->{dir}/html";
     open my $fh, '>', "$edge->{dir}/html/$_" for qw(a b c d e f);
@@ -282,8 +284,12 @@ subtest 'what is wrong in a configuration' => sub {
     my $edge = SI::Edge->new;
     my %bad = (
         'si_limit_zone $a rate=1r/s;' => 'must have the parameter "zone=NAME:SIZE"',
-        'si_limit_zone $uri zone=z:64k;' => 'invalid number of arguments in "si_limit_zone"|must have the parameter "rate=',
-        'si_limit_zone $uri zone=z:64k burst=2;' => 'must have the parameter "rate=Nr/s" or "rate=Nr/m"',
+        'si_limit_zone $uri;' => 'invalid number of arguments in "si_limit_zone"',
+        (map { ("si_limit_zone \$uri zone=z:64k$_;" => 'must have either the parameter "rate=Nr/s" or "rate=Nr/m", or "streams=N"') } '', ' burst=2', ' rate=1r/s streams=2'),
+        'si_limit_zone $uri zone=z:64k streams=2 burst=2;' => 'must have the parameter "burst=N" with a rate only',
+        (map { ("si_limit_zone \$uri zone=z:64k streams=$_;" => "the parameter \"streams=$_\": a limit of streams is 1 to 1000000") } qw(0 x -1 1000001)),
+        'si_limit_zone $uri zone=z:64k streams=2; si_limit zone=z;' => 'unknown limit zone "z" of a rate',
+        'si_limit_zone $uri zone=z:64k rate=2r/s; si_limit_streams zone=z;' => 'unknown limit zone "z" of streams',
         'si_limit_zone $uri zone=z rate=1r/s;' => 'the parameter "zone=z": expected "zone=NAME:SIZE"',
         'si_limit_zone $uri zone=:1m rate=1r/s;' => 'expected "zone=NAME:SIZE"',
         'si_limit_zone $uri zone=z:1k rate=1r/s;' => 'the size must be at least 8 pages',
@@ -309,7 +315,7 @@ subtest 'what is wrong in a configuration' => sub {
         my $out = `$edge->{nginx} -t -p $edge->{dir} -c $edge->{dir}/nginx.conf -e $edge->{dir}/logs/error.log 2>&1`;
         my @said = $out =~ /\[emerg\][^\n]*/g;
         is scalar @said, 1, "one line for $line" or diag $out;
-        like $said[0], qr/$bad{$line}/ && qr/\Q$bad{$line}\E|$bad{$line}/, 'which says what';
+        like $said[0], qr/\Q$bad{$line}\E/, 'which says what';
     }
 };
 
