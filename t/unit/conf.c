@@ -228,7 +228,7 @@ static void references(test_t *t)
     refused(t, "agents:\n  x: { model: gpt }", "a.yaml:2: agents.x.model: expected a name under models, got \"gpt\"");
     refused(t, "default_model: gpt", "a.yaml:1: default_model: expected a name under models, got \"gpt\"");
     refused(t, "default_agent: x", "a.yaml:1: default_agent: expected a name under agents, got \"x\"");
-    refused(t, "providers:\n  x: {}", "a.yaml:2: providers.x.kind: expected one of openai|openai-responses|anthropic|bedrock|offline, got nothing");
+    refused(t, "providers:\n  x: {}", "a.yaml:2: providers.x.kind: expected one of openai|openai-responses|anthropic|bedrock|gemini|offline, got nothing");
     refused(t, "providers:\n  x:\n    kind: openai",
             "a.yaml:2: providers.x.base_url: expected a URL such as https://api.openai.com/v1, got nothing: kind openai needs one");
     refused(t, "providers:\n  x:\n    kind: openai-responses",

@@ -17,6 +17,7 @@ typedef struct {
     const char *name;               /* "groq/groq-text" */
     char       *wire;               /* framed */
     size_t      n;
+    bool        array;              /* as one JSON array */
 } recording_t;
 
 typedef struct { const char *path, *stream; } stream_t;                     /* a script that is one stream and no more */
@@ -28,6 +29,7 @@ typedef struct {
     const char        *hello;       /* the text "Hello", and nothing of an end */
     const char        *finish;      /* the end of an answer that is whole, but for the marker behind it, if any */
     const char        *first, *second;      /* two texts; the second one ends the answer */
+    const char        *array_first, *array_second;          /* the same in a JSON array */
     const char        *echo_head, *echo_tail;   /* a whole answer that is JSON: around its text */
     const stream_t    *streams;     /* until path is NULL */
     const answer_t    *answers;
@@ -79,11 +81,16 @@ static void chunks(peer_t *p, const char *z)
     free(encoded);
 }
 
-static void head_ok(peer_t *p)
+static void head_of(peer_t *p, const char *type)
 {
     puts_(p, "HTTP/1.1 200 OK\r\nContent-Type: ");
-    puts_(p, p->script->type != NULL ? p->script->type : "text/event-stream; charset=utf-8");
+    puts_(p, type);
     puts_(p, "\r\nTransfer-Encoding: chunked\r\n\r\n");
+}
+
+static void head_ok(peer_t *p)
+{
+    head_of(p, p->script->type != NULL ? p->script->type : "text/event-stream; charset=utf-8");
 }
 
 static void stream(peer_t *p, const char *z)
@@ -144,7 +151,11 @@ static void send_recording(peer_t *p, const char *path)
     if (sscanf(path, "c/%zu/%zu", &index, &piece) != 2) {
         _exit(1);
     }
-    head_ok(p);
+    if (r[index].array) {
+        head_of(p, "application/json; charset=UTF-8");
+    } else {
+        head_ok(p);
+    }
     for (size_t at = 0; at < r[index].n; at += piece) {
         size_t left = r[index].n - at;
         chunk(p, r[index].wire + at, left < piece ? left : piece);
@@ -174,6 +185,12 @@ static void serve_other(peer_t *p, const char *path)
         chunks(p, p->script->first);
         wait_go(p);
         chunks(p, p->script->second);
+        puts_(p, "0\r\n\r\n");
+    } else if (strcmp(path, "gate-array") == 0) {
+        head_of(p, "application/json; charset=UTF-8");
+        chunks(p, p->script->array_first);
+        wait_go(p);
+        chunks(p, p->script->array_second);
         puts_(p, "0\r\n\r\n");
     } else if (strcmp(path, "cut") == 0 || strcmp(path, "cut-late") == 0) {
         head_ok(p);

@@ -45,6 +45,10 @@ static void co_test_items(void)
 
     co_says("items", "\1" "1.0 one\n\ntwo" "\1" "2.0 SEAL" "\1" "3.0 BLIND" "\1" "0.0 \xC3\xA4" "b" "\1" "4.0 no"
             "\1" "5.0 c1 f" "\1" "6.0 {\"x\":1}" "\1" "5.1 c2 g" "\1" "6.1 {}");
+    got_init(&g);
+    (void) co_run("items", &g);
+    is_int((long long) g.result.unsaid, 1, "a search of the provider's is unsaid");
+    got_free(&g);
     co_says("refusal", "\1" "4.0 I will not");
     got_init(&g);
     is_int(co_run("whole", &g), 0, "an answer");

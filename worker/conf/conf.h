@@ -22,7 +22,7 @@ typedef struct {
 /* Where models live; also one key or region of it, which has all that the provider has. */
 typedef struct conf_provider {
     const char *name;           /* of an endpoint: "provider/endpoint" */
-    const char *kind;           /* "openai", "openai-responses", "anthropic", "bedrock" or "offline" */
+    const char *kind;           /* "openai", "openai-responses", "anthropic", "bedrock", "gemini" or "offline" */
     const char *base_url;       /* without a trailing slash; "" for offline, may be "" for bedrock */
     const char *api_key;        /* resolved secret; never printed; may be "" */
     const char *api_version;    /* openai: ?api-version=, or "" */

@@ -113,10 +113,10 @@ const conf_key_t conf_keys[] = {
     { "default_agent", KEY_AGENT, "default", 0, 0, IN(default_agent), NULL,
       "agent of a turn whose request names none", false },
 
-    { "providers.*.kind", KEY_WORD, NULL, 0, 0, PROVIDER(kind), "openai|openai-responses|anthropic|bedrock|offline",
-      "openai: the chat completions API of OpenAI, Ollama, vLLM and others; openai-responses: OpenAI's Responses API; anthropic: the Messages API; bedrock: Amazon Bedrock's Converse API; offline: no model, composes its answers", true },
+    { "providers.*.kind", KEY_WORD, NULL, 0, 0, PROVIDER(kind), "openai|openai-responses|anthropic|bedrock|gemini|offline",
+      "openai: the chat completions API of OpenAI, Ollama, vLLM and others; openai-responses: OpenAI's Responses API; anthropic: the Messages API; bedrock: Amazon Bedrock's Converse API; gemini: Google's; offline: no model, composes its answers", true },
     { "providers.*.base_url", KEY_URL, "", 0, 1024, PROVIDER(base_url), "http://|https://",
-      "where it is, up to and with /v1; needed for all but bedrock and offline", false },
+      "where it is, up to and with /v1 (gemini: /v1beta); needed for all but bedrock and offline", false },
     { "providers.*.api_key", KEY_SECRET, "", 0, 4096, PROVIDER(api_key), NULL,
       "its key: env:NAME or file:PATH, nothing if it needs none", false },
     { "providers.*.api_version", KEY_TEXT, "", 0, 64, PROVIDER(api_version), NULL,

@@ -24,6 +24,8 @@ struct format {
     int (*co_put)(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err);
     /* One event of the stream: its type ("" when it has none) and data, whole. Calls reply_*(). 0, or SI_E* with r->err. */
     int (*event)(reply_t *r, str_t type, str_t data);
+    /* An answer that is JSON is one array of events, or one event: it is streamed as well, and there is no whole(). */
+    bool array;
     /* A whole answer that is JSON and no stream. 0, or SI_E* with r->err. */
     int (*whole)(reply_t *r, str_t body);
     /* What an answer of HTTP status >= 300 with this body means; NULL: reply_status(). Returns SI_E*. */
@@ -44,6 +46,6 @@ void remote_close(llm_call_t *c);
 #define FORMAT_PROVIDER(name, vtable) \
     { .kind = (name), .format = (vtable), .co_open = co_remote_open, .co_next = co_remote_next, .result = remote_result, .close = remote_close }
 
-extern const provider_t provider_openai, provider_responses, provider_anthropic, provider_bedrock;
+extern const provider_t provider_openai, provider_responses, provider_anthropic, provider_bedrock, provider_gemini;
 
 #endif

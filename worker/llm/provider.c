@@ -6,7 +6,7 @@
 #include "base/util.h"
 #include "llm/format.h"
 
-static const provider_t *const providers[] = { &provider_openai, &provider_responses, &provider_anthropic, &provider_bedrock, &provider_offline };
+static const provider_t *const providers[] = { &provider_openai, &provider_responses, &provider_anthropic, &provider_bedrock, &provider_gemini, &provider_offline };
 
 const provider_t *provider_find(const char *kind)
 {

@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "io/eventstream.h"
 #include "io/http.h"
+#include "io/json_stream.h"
 #include "io/sse.h"
 #include "llm/fault.h"
 #include "llm/format.h"
@@ -26,8 +27,10 @@ struct llm_call {
     http_t              *http;
     sse_t                sse;
     eventstream_t        binary;        /* Amazon's framing */
+    json_stream_t        json;
     bool                 stream;        /* events, not one JSON answer */
     bool                 is_binary;     /* they come in Amazon's framing, not as server-sent events */
+    bool                 is_array;      /* they come as the elements of a JSON array */
     bool                 begun;         /* a piece has come */
     uint64_t             since;         /* clock_ms() of the start, or of the last piece */
     bool                 over;          /* nothing more to read; rc says how it ended */
@@ -166,9 +169,11 @@ static int co_head(llm_call_t *c, arena_t *a, llm_error_t *err)
     type = http_header(c->http, "content-type");
     c->is_binary = type != NULL && is_type(type, "application/vnd.amazon.eventstream");
     c->stream = type == NULL || c->is_binary || is_type(type, "text/event-stream");
+    c->is_array = !c->stream && c->format->array;
     if (!c->stream && !is_type(type, "application/json")) {
         return provider_fail(err, SI_EPROTO, "provider_protocol", status, false, "the provider answered neither events nor JSON");
     }
+    c->stream = c->stream || c->is_array;
     return 0;
 }
 
@@ -190,6 +195,7 @@ void remote_close(llm_call_t *c)
         c->http = NULL;
         sse_free(&c->sse);
         eventstream_free(&c->binary);
+        json_stream_free(&c->json);
         reply_free(&c->read);
     }
 }
@@ -207,6 +213,7 @@ int co_remote_open(const provider_t *p, arena_t *a, const llm_request_t *q, llm_
     if (rc == 0) {
         sse_init(&c->sse, EVENT_MAX);
         eventstream_init(&c->binary, EVENT_MAX);
+        json_stream_init(&c->json, BODY_MAX);
         reply_init(&c->read, a, q->model->provider->api_key, q->answer_max);
         rc = co_head(c, a, err);
     }
@@ -259,15 +266,34 @@ static int take_message(const es_message_t *m, void *arg)
     return c->format->event(&c->read, es_string(m, str_is(type, "exception") ? ":exception-type" : ":event-type"), m->payload);
 }
 
+static int take_element(str_t object, void *arg)
+{
+    llm_call_t *c = arg;
+
+    return c->format->event(&c->read, STR(""), object);
+}
+
+static int feed_array(llm_call_t *c, str_t bytes)
+{
+    int rc = json_stream_feed(&c->json, bytes.p, bytes.n, take_element, c);
+
+    c->read.done = c->read.finished && json_stream_done(&c->json);
+    return rc;
+}
+
 static void feed(llm_call_t *c, str_t bytes)
 {
-    int rc = c->is_binary ? eventstream_feed(&c->binary, bytes.p, bytes.n, take_message, c)
-                          : sse_feed(&c->sse, bytes.p, bytes.n, take_event, c);
+    int rc = c->is_array ? feed_array(c, bytes)
+             : c->is_binary ? eventstream_feed(&c->binary, bytes.p, bytes.n, take_message, c)
+                            : sse_feed(&c->sse, bytes.p, bytes.n, take_event, c);
 
     if (c->binary.why != NULL) {
         rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "the provider's stream is damaged: %s", c->binary.why);
     } else if (rc == SI_ENOMEM && c->read.err.code[0] == '\0') {
-        rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "an event of the provider is longer than %u bytes", EVENT_MAX);
+        rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "an event of the provider is longer than %u bytes",
+                           c->is_array ? BODY_MAX : EVENT_MAX);
+    } else if (rc == SI_EPROTO && c->read.err.code[0] == '\0') {
+        rc = reply_malformed(&c->read, "it is no array of objects");
     }
     if (rc != 0) {
         end(c, rc);

@@ -144,7 +144,7 @@ int reply_malformed(reply_t *r, const char *why)
     return provider_fail(&r->err, SI_EPROTO, "provider_protocol", 0, true, "the provider's answer is malformed: %s", why);
 }
 
-static int too_large(reply_t *r)
+int reply_too_large(reply_t *r)
 {
     return provider_fail(&r->err, SI_ENOMEM, "answer_too_large", 0, false, "the answer is longer than %zu bytes", r->max);
 }
@@ -179,7 +179,7 @@ static int add(reply_t *r, const piece_t *p, const char *bytes)
 {
     r->bytes[p->kind] += p->n;
     if (r->bytes[p->kind] > r->max || (p->n > 0 && buf_append(&r->text, bytes, p->n) != 0) || add_piece(r, p) != 0) {
-        return too_large(r);
+        return reply_too_large(r);
     }
     return 0;
 }
@@ -205,7 +205,7 @@ int reply_call(reply_t *r, str_t id, str_t name, uint32_t *index)
     p.name = arena_dup(r->arena, name.n > 0 ? name.p : "", name.n);
     r->bytes[CHAT_CALL] += id.n + name.n;
     *index = r->calls++;
-    return r->bytes[CHAT_CALL] > r->max || buf_append(&r->pieces, &p, sizeof p) != 0 ? too_large(r) : 0;
+    return r->bytes[CHAT_CALL] > r->max || buf_append(&r->pieces, &p, sizeof p) != 0 ? reply_too_large(r) : 0;
 }
 
 int reply_args(reply_t *r, uint32_t index, str_t piece)

@@ -40,6 +40,7 @@ void reply_finish(reply_t *r, const char *finish);
 /* Notes a name once: result.model, result.id; too long ones are left out. */
 void reply_name(char *to, size_t cap, str_t s);
 int  reply_malformed(reply_t *r, const char *why);
+int  reply_too_large(reply_t *r);
 /* An error object within a stream that began well: status 0 when it does not say what it is. message is cleaned. */
 int  reply_error(reply_t *r, int status, str_t message);
 /* A provider's message for people: cut, on one line, without keys. In the arena, or "". */

@@ -106,7 +106,11 @@ static int end_item(reply_t *r, item_t *item, const json_t *v)
     if (str_is(type, "reasoning")) {
         return end_reasoning(r, item, v);
     }
-    return str_is(type, "function_call") ? end_call(r, item, v) : 0;
+    if (str_is(type, "function_call")) {
+        return end_call(r, item, v);
+    }
+    r->result.unsaid++;
+    return 0;
 }
 
 /* The end of the answer */
@@ -224,6 +228,14 @@ static int on_summary_part(reply_t *r, const json_t *v, item_t *item)
     return item->said ? reply_text(r, CHAT_REASONING, STR("\n\n")) : 0;
 }
 
+static int on_annotation(reply_t *r, const json_t *v, item_t *item)
+{
+    (void) v;
+    (void) item;
+    r->result.unsaid++;
+    return 0;
+}
+
 static int on_args(reply_t *r, const json_t *v, item_t *item)
 {
     return add_args(r, item, json_str(v, "delta", STR_NULL));
@@ -239,6 +251,7 @@ static const struct {
     { "response.reasoning_text.delta", on_reasoning },
     { "response.reasoning_summary_part.added", on_summary_part },
     { "response.refusal.delta", on_refusal },
+    { "response.output_text.annotation.added", on_annotation },
     { "response.output_item.added", on_added },
     { "response.output_item.done", on_done },
     { "response.created", on_created },

@@ -5,7 +5,7 @@
  *   reasoning   summaries, or the text itself; a blank line between two parts. Encrypted content is the signature of what
  *               was read, and a redacted block when nothing was
  *   calls       those of functions. Tools that the provider runs itself, and those of other kinds, have no word in a chat,
- *               and Si asks for none: their items are passed over
+ *               and Si asks for none: their items, and citations, are counted as unsaid
  *   pieces      what comes in no delta is taken from the finished item
  *   end         response.completed, .incomplete with its reason, .failed, .cancelled, `error`: without any the answer is cut
  */
