@@ -72,6 +72,7 @@ $providers
     endpoints: { one: { api_key: env:SI_TEST_MODEL_KEY, weight: 1000 }, two: { base_url: "$safe", api_key: env:SI_TEST_MODEL_KEY } }
   patient: { kind: openai, base_url: "$at" }
   plain: { kind: openai, base_url: "$at" }
+  down: { kind: openai, base_url: "$at" }
 models:
 $models
   safe: { provider: good }
@@ -82,6 +83,7 @@ $models
   breaks: { provider: plain }
   waits: { provider: patient }
   hangs: { provider: patient, fallback: [safe] }
+  last: { provider: down, fallback: [safe] }
 agents:
   dev: { model: paired5, fallback: [safe] }
 tasks:
@@ -174,6 +176,23 @@ subtest 'the circuit breaker' => sub {
     is "$e[-1]{event} $e[-1]{data}{message}{content}", 'turn.completed t1 ', 'it waited until one might try, and that went well';
     is $bad->count - $before, 1, 'with one call';
     is metric('si_model_breaker_open', 'breaks'), 0, 'it is closed';
+};
+
+subtest 'a provider that is down for a while' => sub {
+    $bad->default(kind => 'status', status => 500);
+    is((turn('hangs'))[-1]{data}{model}, 'safe', 'the fallback answers') for 1, 2;
+    my $before = $bad->count;
+    is((turn('hangs'))[-1]{data}{model}, 'safe', 'it goes on to');
+    is $bad->count, $before, 'and the one that is down is left alone';
+    $bad->default(kind => 'tokens', tokens => 1);
+    ok poll_until { (turn('hangs'))[-1]{data}{model} eq 'hangs' } 30, 'back to it when it is well';
+};
+
+subtest 'an answer that broke off, and no other to be had' => sub {
+    $bad->default(kind => 'cut', after => 2);
+    $good->next(kind => 'status', status => 400);
+    my @e = turn('last');
+    is "$e[-1]{event} $e[-1]{data}{code}", 'turn.failed answer_cut', 'it is told why the answer is not whole';
 };
 
 subtest 'agents and tasks' => sub {

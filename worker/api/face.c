@@ -119,8 +119,11 @@ static int choose(face_call_t *c, gateway_spec_t *spec)
     } else if (agent != NULL) {
         spec->agent = agent->name;
         put_prompt(c, agent->prompt);
-    } else {
-        return fail(c, 404, "model_not_found", "model", "there is no model and no agent of this name");
+    } else if (conf_task(proc.conf, c->model) != NULL) {
+        spec->model = conf_task(proc.conf, c->model)->name;
+    }
+    if ((spec->model == NULL && spec->agent == NULL) || gateway_first(spec) == NULL) {
+        return fail(c, 404, "model_not_found", "model", "there is no model, agent or task of this name");
     }
     if (turns_unfinished() + faces_running() >= proc.conf->turns_max) {
         (void) fail(c, 503, "overloaded", NULL, "too many turns and calls run here, try again");

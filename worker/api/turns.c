@@ -4,6 +4,7 @@
 #include "base/proc.h"
 #include "base/util.h"
 #include "conf/conf.h"
+#include "llm/gateway.h"
 #include "turn/bus.h"
 #include "turn/reader.h"
 
@@ -48,7 +49,7 @@ static int co_read(request_t *r, turn_new_t *n)
         co_problem(r->call, 422, "invalid_field", "client_turn_id", "must not be empty");
         return -1;
     }
-    if (model.n && !conf_model(conf, model)) {
+    if (model.n && !gateway_first(&(gateway_spec_t) { .tenant = r->who.tenant, .model = model.p })) {
         co_problem(r->call, 422, "unknown_model", "model", "there is no model of this name");
         return -1;
     }

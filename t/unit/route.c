@@ -1,0 +1,154 @@
+/* Who is asked, in which order; and what a failure means. */
+#include "llm/route.h"
+
+#include <unistd.h>
+
+#include "llm/fault.h"
+#include "tap.h"
+
+static const char yaml[] =
+    "models:\n"
+    "  cheap: { provider: offline, fallback: [mid] }\n"
+    "  mid: { provider: offline, fallback: [big, cheap] }\n"
+    "  big: { provider: offline }\n"
+    "  eu: { provider: offline }\n"
+    "  alone: { provider: offline }\n"
+    "tasks:\n"
+    "  quick: { models: [cheap, mid] }\n"
+    "  code: { models: [big, mid, big] }\n"
+    "agents:\n"
+    "  dev: { model: big, fallback: [mid, cheap], task: code }\n"
+    "  pm: { model: mid }\n"
+    "  coder: { task: code }\n"
+    "  vague: { task: planning }\n"
+    "tenants:\n"
+    "  t1: { routes: { dev: { models: [eu, big] }, quick: { models: [eu] }, cheap: { models: [eu] } } }\n"
+    "  t2: { models: [mid, eu] }\n"
+    "  t3: { models: [alone] }\n"
+    "default_model: mid\n";
+
+static conf_t *conf_of_text(arena_t *a)
+{
+    char        path[] = "/tmp/si-route-XXXXXX";
+    const char *files[] = { path }, *err = NULL;
+    int         fd = mkstemp(path);
+    conf_t     *c = NULL;
+
+    if (fd >= 0 && write(fd, yaml, sizeof yaml - 1) == (ssize_t) (sizeof yaml - 1)) {
+        c = conf_load(a, files, 1, &err);
+    }
+    close(fd);
+    unlink(path);
+    if (c == NULL) {
+        printf("Bail out! %s\n", err);
+        exit(1);
+    }
+    return c;
+}
+
+static const char *names(arena_t *a, const route_t *r)
+{
+    const char *all = "";
+
+    for (size_t i = 0; i < r->n; i++) {
+        all = arena_printf(a, "%s%s%s", all, i > 0 ? " " : "", r->models[i]->name);
+    }
+    return all;
+}
+
+static void routes(arena_t *a, const conf_t *c)
+{
+    static const struct {
+        const char *tenant, *agent, *model, *want, *what;
+    } all[] = {
+        { NULL, NULL, NULL, "cheap mid", "who says nothing gets what is quick" },
+        { NULL, "dev", NULL, "big mid cheap", "an agent: primary and fallback" },
+        { NULL, "pm", "", "mid big cheap", "an agent without fallback: the model's" },
+        { NULL, "coder", NULL, "big mid", "an agent without a model: its task, each model once" },
+        { NULL, "vague", NULL, "mid big cheap", "a task without models: the default model" },
+        { NULL, "dev", "cheap", "cheap mid", "a model that is named goes first" },
+        { NULL, NULL, "alone", "alone", "without fallbacks it is alone" },
+        { NULL, NULL, "coder", "big mid", "a name may be an agent" },
+        { NULL, NULL, "code", "big mid", "or a task" },
+        { NULL, NULL, "none", "", "or nothing" },
+        { NULL, "none", NULL, "", "an agent that is not there" },
+        { "t1", "dev", NULL, "eu big", "a tenant's own route of an agent" },
+        { "t1", NULL, NULL, "eu", "of a task" },
+        { "t1", NULL, "cheap", "eu", "of a model" },
+        { "t1", "pm", NULL, "mid big cheap", "and of nothing else" },
+        { "t2", "dev", NULL, "mid", "what it may not use is left out" },
+        { "t2", NULL, "big", "", "also if it is named" },
+        { "t3", NULL, NULL, "", "and nothing may be left" },
+        { "t9", "dev", NULL, "big mid cheap", "a tenant without policy" },
+    };
+    route_t r;
+
+    for (size_t i = 0; i < SI_COUNT(all); i++) {
+        route_of(c, &(gateway_spec_t) { .tenant = all[i].tenant, .agent = all[i].agent, .model = all[i].model }, &r);
+        is_str(names(a, &r), all[i].want, all[i].what);
+    }
+    route_list(c, "t2", &conf_model(c, STR("mid"))->fallback, &r);
+    is_int((long long) r.n, 0, "lists are held to the policy, too");
+}
+
+static void reasons(void)
+{
+    static const char *const all[][2] = {
+        { "context_length", "{\"error\":{\"code\":\"context_length_exceeded\"}}" },
+        { "context_length", "{\"error\":{\"message\":\"This model's Maximum Context length is 8192 tokens\"}}" },
+        { "context_length", "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"prompt is too long: 210000 tokens > 200000 maximum\"}}" },
+        { "context_length", "{\"message\":\"Input is too long for requested model.\"}" },
+        { "content_filter", "{\"error\":{\"code\":\"content_filter\",\"innererror\":{\"code\":\"ResponsibleAIPolicyViolation\"}}}" },
+        { "content_filter", "{\"error\":{\"code\":\"content_policy_violation\"}}" },
+        { "provider_rejected", "{\"error\":{\"message\":\"temperature must be less than 2\"}}" },
+        { "provider_rejected", "" },
+    };
+
+    for (size_t i = 0; i < SI_COUNT(all); i++) {
+        llm_error_t err = { .code = "provider_rejected" };
+        fault_reason(&err, str_of(all[i][1]));
+        is_str(err.code, all[i][0], all[i][1][0] != '\0' ? all[i][1] : "no body");
+    }
+    llm_error_t err = { .code = "provider_unavailable" };
+    fault_reason(&err, STR("maximum context"));
+    is_str(err.code, "provider_unavailable", "only of a request that was rejected");
+}
+
+static void faults(void)
+{
+    static const struct {
+        int         rc, status;
+        const char *code;
+        bool        retryable;
+        fault_t     want;
+    } all[] = {
+        { SI_EUNAVAIL, 0, "provider_unavailable", true, FAULT_AGAIN }, { SI_EUNAVAIL, 503, "provider_unavailable", true, FAULT_AGAIN },
+        { SI_EAGAIN, 429, "provider_rate_limited", true, FAULT_BUSY }, { SI_EDENIED, 401, "provider_auth", false, FAULT_REFUSED },
+        { SI_EINVAL, 402, "provider_rejected", false, FAULT_REFUSED }, { SI_EINVAL, 400, "provider_rejected", false, FAULT_REQUEST },
+        { SI_EINVAL, 409, "provider_rejected", false, FAULT_AGAIN }, { SI_EINVAL, 400, "context_length", false, FAULT_CONTEXT },
+        { SI_EINVAL, 0, "content_filter", false, FAULT_FILTER }, { SI_EPROTO, 200, "provider_protocol", false, FAULT_SLOW },
+        { SI_EPROTO, 0, "provider_protocol", true, FAULT_AGAIN }, { SI_EINVAL, 0, "unsupported", false, FAULT_REQUEST },
+        { SI_ENOMEM, 0, "answer_too_large", false, FAULT_SLOW }, { SI_ETIMEDOUT, 0, "provider_timeout", true, FAULT_SLOW },
+    };
+
+    for (size_t i = 0; i < SI_COUNT(all); i++) {
+        llm_error_t err = { .status = all[i].status, .retryable = all[i].retryable };
+        (void) snprintf(err.code, sizeof err.code, "%s", all[i].code);
+        ok(fault_of(all[i].rc, &err, 10, 20) == all[i].want, "%s, status %d", all[i].code, all[i].status);
+    }
+    llm_error_t late = { .code = "provider_timeout", .retryable = true };
+    ok(fault_of(SI_ETIMEDOUT, &late, 20, 20) == FAULT_OVER, "at the deadline of the call nothing is tried any more");
+}
+
+int main(void)
+{
+    arena_t *a = arena_new(1024);
+    conf_t  *c = conf_of_text(a);
+
+    routes(a, c);
+    reasons();
+    faults();
+    conf_free(c);
+    arena_free(a);
+    return done_testing();
+}
