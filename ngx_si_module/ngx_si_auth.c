@@ -29,6 +29,7 @@ ngx_int_t
 ngx_si_auth_handler(ngx_http_request_t *r)
 {
     ngx_str_t            token, challenge = ngx_string("Bearer realm=\"si\"");
+    ngx_int_t            rc;
     ngx_uint_t           cached;
     si_jwt_reason_t      reason;
     ngx_si_loc_conf_t   *slcf;
@@ -54,7 +55,14 @@ ngx_si_auth_handler(ngx_http_request_t *r)
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (!ngx_si_auth_credential(r, &token) || !ngx_si_auth_is_jwt(&token)) {
+    rc = ngx_si_auth_credential(r, &token) ? NGX_OK : ngx_si_cookie(r, &token);
+
+    if (rc == NGX_ABORT) {
+        return ngx_si_auth_answer(r, "foreign_origin",
+                                  "the cookie came from another page", NULL);
+    }
+
+    if (rc != NGX_OK || !ngx_si_auth_is_jwt(&token)) {
 
         if (slcf->auth & NGX_SI_AUTH_KEY) {
             return NGX_DECLINED;
@@ -85,7 +93,9 @@ ngx_si_auth_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 {
     ngx_str_t  value;
 
-    if (!ngx_si_auth_credential(r, &value)) {
+    if (!ngx_si_auth_credential(r, &value)
+        && ngx_si_cookie(r, &value) != NGX_OK)
+    {
         v->not_found = 1;
         return NGX_OK;
     }
@@ -280,6 +290,8 @@ ngx_si_auth_refuse(ngx_http_request_t *r, si_jwt_reason_t reason)
 }
 
 
+/* without a challenge no other credential would do, and it is 403 */
+
 static ngx_int_t
 ngx_si_auth_answer(ngx_http_request_t *r, const char *code,
     const char *detail, ngx_str_t *challenge)
@@ -291,17 +303,19 @@ ngx_si_auth_answer(ngx_http_request_t *r, const char *code,
 
     if (clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
         /* another check of this phase may let it in */
-        return NGX_HTTP_UNAUTHORIZED;
+        return challenge ? NGX_HTTP_UNAUTHORIZED : NGX_HTTP_FORBIDDEN;
     }
 
     rc = ngx_http_discard_request_body(r);
 
-    if (rc == NGX_OK) {
+    if (rc == NGX_OK && challenge) {
         rc = ngx_si_head_add(r, &ngx_si_auth_challenge, challenge);
     }
 
     if (rc == NGX_OK) {
-        rc = ngx_si_problem_send(r, NGX_HTTP_UNAUTHORIZED, "Unauthorized",
+        rc = ngx_si_problem_send(r, challenge ? NGX_HTTP_UNAUTHORIZED
+                                              : NGX_HTTP_FORBIDDEN,
+                                 challenge ? "Unauthorized" : "Forbidden",
                                  code, detail);
     }
 

@@ -72,6 +72,22 @@ char *ngx_si_auth_conf_claim(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 /* what is missing for tokens to be verified, or NULL */
 char *ngx_si_auth_conf_check(ngx_si_auth_conf_t *conf);
 
+/* ngx_si_cookie.c */
+/*
+ * The token of si_auth_cookie; NGX_DECLINED: there is none.  NGX_ABORT: the
+ * request may be another page's, which must not act in the name of the user.
+ */
+ngx_int_t ngx_si_cookie(ngx_http_request_t *r, ngx_str_t *token);
+char *ngx_si_cookie_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* ngx_si_ticket.c */
+ngx_int_t ngx_si_ticket_init(ngx_conf_t *cf);
+/*
+ * The request is judged by its ticket alone.  To refuse that is no failure to
+ * be charged: after a break every EventSource comes once with a used one.
+ */
+ngx_uint_t ngx_si_ticket_came(ngx_http_request_t *r);
+
 
 extern ngx_conf_bitmask_t  ngx_si_auth_kinds[];
 

@@ -14,7 +14,6 @@
 
 static ngx_int_t ngx_si_cors_read(ngx_http_request_t *r);
 static ngx_int_t ngx_si_cors_preflight(ngx_http_request_t *r);
-static ngx_uint_t ngx_si_cors_listed(ngx_array_t *origins, ngx_str_t *value);
 static ngx_int_t ngx_si_cors_add(ngx_http_request_t *r, ngx_str_t (*pairs)[2]);
 static ngx_uint_t ngx_si_cors_valid(ngx_str_t *origin);
 
@@ -73,7 +72,7 @@ ngx_si_cors_read(ngx_http_request_t *r)
     }
 
     if (ngx_si_origin_values(r, "origin", 6, &origin, 0) != 1
-        || !ngx_si_cors_listed(slcf->cors, &origin))
+        || !ngx_si_cors_lists(r, &origin))
     {
         return NGX_DECLINED;
     }
@@ -116,7 +115,7 @@ ngx_si_cors_preflight(ngx_http_request_t *r)
         return rc;
     }
 
-    if (ngx_si_cors_listed(slcf->cors, &value)
+    if (ngx_si_cors_lists(r, &value)
         && ngx_si_cors_add(r, ngx_si_cors_preflights) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
@@ -131,15 +130,19 @@ ngx_si_cors_preflight(ngx_http_request_t *r)
 }
 
 
-static ngx_uint_t
-ngx_si_cors_listed(ngx_array_t *origins, ngx_str_t *value)
+ngx_uint_t
+ngx_si_cors_lists(ngx_http_request_t *r, ngx_str_t *origin)
 {
-    ngx_str_t   *origin = origins->elts;
-    ngx_uint_t   i;
+    ngx_str_t          *listed;
+    ngx_uint_t          i;
+    ngx_si_loc_conf_t  *slcf;
 
-    for (i = 0; i < origins->nelts; i++) {
-        if (origin[i].len == value->len
-            && ngx_memcmp(origin[i].data, value->data, value->len) == 0)
+    slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
+    listed = slcf->cors ? slcf->cors->elts : NULL;
+
+    for (i = 0; listed && i < slcf->cors->nelts; i++) {
+        if (listed[i].len == origin->len
+            && ngx_memcmp(listed[i].data, origin->data, origin->len) == 0)
         {
             return 1;
         }

@@ -96,6 +96,13 @@ static ngx_command_t  ngx_si_commands[] = {
       0,
       NULL },
 
+    { ngx_string("si_auth_cookie"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_si_cookie_conf,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("si_cors"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_1MORE,
       ngx_si_cors_conf,
@@ -421,7 +428,7 @@ ngx_si_create_loc_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    /* set by ngx_pcalloc(): name, pool, key, auth, jwt and limits */
+    /* set by ngx_pcalloc(): name, pool, key, auth, cookie, jwt and limits */
 
     slcf->origin = NGX_CONF_UNSET_PTR;
     slcf->cors = NGX_CONF_UNSET_PTR;
@@ -455,6 +462,10 @@ ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_bitmask_value(conf->auth, prev->auth,
                                  NGX_CONF_BITMASK_SET|NGX_SI_AUTH_KEY);
+
+    if (conf->cookie.data == NULL) {
+        conf->cookie = prev->cookie;
+    }
 
     if (conf->jwt == NULL) {
         conf->jwt = prev->jwt;

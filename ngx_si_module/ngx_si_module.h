@@ -100,6 +100,7 @@ typedef struct {
     ngx_msec_t                drain;
     size_t                    buffer;
     ngx_uint_t                auth;     /* bits NGX_SI_AUTH_... */
+    ngx_str_t                 cookie;   /* its name, empty: none is looked at */
     ngx_si_auth_conf_t       *jwt;
     ngx_si_limits_t           limits;
 } ngx_si_loc_conf_t;
@@ -387,16 +388,10 @@ ngx_si_pool_t *ngx_si_conf_find_pool(ngx_si_main_conf_t *smcf,
     ngx_str_t *name);
 
 /* ngx_si_cors.c */
+/* whether si_cors names the origin */
+ngx_uint_t ngx_si_cors_lists(ngx_http_request_t *r, ngx_str_t *origin);
 char *ngx_si_cors_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_si_cors_init(ngx_conf_t *cf);
-
-/* ngx_si_ticket.c */
-ngx_int_t ngx_si_ticket_init(ngx_conf_t *cf);
-/*
- * The request is judged by its ticket alone.  To refuse that is no failure to
- * be charged: after a break every EventSource comes once with a used one.
- */
-ngx_uint_t ngx_si_ticket_came(ngx_http_request_t *r);
 
 /* ngx_si_origin.c */
 char *ngx_si_origin_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

@@ -225,7 +225,9 @@ ngx_si_open_is_credential(ngx_table_elt_t *h)
     return (h->key.len == 13
             && ngx_strncmp(h->lowcase_key, "authorization", 13) == 0)
            || (h->key.len == 9
-               && ngx_strncmp(h->lowcase_key, "x-api-key", 9) == 0);
+               && ngx_strncmp(h->lowcase_key, "x-api-key", 9) == 0)
+           || (h->key.len == 6
+               && ngx_strncmp(h->lowcase_key, "cookie", 6) == 0);
 }
 
 

@@ -6,7 +6,7 @@
 
 /*
  * A browser's WebSocket can send no Authorization header, but names of subprotocols: "si, si.bearer.<key>". A key is not sent
- * by the browser itself, so a foreign page cannot use it and Origin need not be looked at; a cookie will need that.
+ * by the browser itself, so a foreign page cannot use it and Origin need not be looked at, as the edge does for a cookie.
  */
 static str_t subprotocol_key(call_t *call)
 {
