@@ -2,10 +2,12 @@
 use strict;
 use warnings;
 use lib 't/lib';
+use JSON::PP ();
 use Test::More;
 use SI::Model;
 use SI::Test;
 use SI::Test::Api;
+use SI::Test::Socket;
 
 my $model = SI::Model->start;
 # What the database says of a key counts at once here.
@@ -39,12 +41,86 @@ my @routes = (['GET', '/v1/conversations/%s', $conv], ['HEAD', '/v1/conversation
     map { my $t = $_; (['GET', '/v1/turns/%s', $t], ['HEAD', '/v1/turns/%s', $t], ['GET', '/v1/turns/%s/events', $t], ['GET', '/v1/turns/%s/events?last_event_id=1.1', $t],
         ['POST', '/v1/turns/%s/cancel', $t]) } $done->{id}, $running);
 
-subtest 'every route is tried' => sub {
-    my %have = map { my ($m, $p) = @$_; $p =~ s/\?.*//; $p =~ s/%s/{id}/; ("$m $p" => 1) } grep { $_->[0] ne 'HEAD' } @routes;
-    my %want;
-    my $c = slurp(root() . '/worker/api/routes.c');
-    $want{"$1 $2"} = 1 while $c =~ m/\{ "(\w+)",\s+"([^"]*\{id\}[^"]*)"/g;
-    is_deeply \%have, \%want, 'that has an id';
+# What must not be in anything that another one gets: what she has said and made, and who she is.
+my ($her_tenant, $her_user) = map { @$_ } $si->pg("SELECT tenant_id, user_id FROM conversation WHERE conversation_id = '$conv'");
+my $hers = join '|', map { quotemeta } 'a secret', $conv, $done->{id}, $running, $her_key, $her_user, hint($ann->key), $ann->key;
+
+sub keeps { my ($name, $text) = @_; local $Test::Builder::Level = $Test::Builder::Level + 1; cmp_ok length $text, '>', 0, "$name says something"; unlike $text, qr/$hers/, 'and nothing of hers' }
+sub answer_keeps { my ($name, $status, $r) = @_; local $Test::Builder::Level = $Test::Builder::Level + 1; is $r->{status}, $status, $name; keeps($name, $r->{raw_head} . $r->{body}) }
+
+# Every operation without an id of hers in its path: as another one calls it, who has a conversation and turn of the own.
+my %calls = (
+    'GET /v1/conversations' => sub {
+        my ($other, $own) = @_;
+        my $r = $other->json(GET => '/v1/conversations');
+        answer_keeps('the list', 200, $r);
+        is_deeply [map { $_->{id} } @{ $r->{json}{data} }], [$own], 'it holds the own one alone';
+        is_deeply $other->json(GET => "/v1/conversations?cursor=$cursor")->{json}, { data => [], next => undef }, 'also with a cursor of the owner';
+    },
+    'POST /v1/conversations' => sub {
+        my ($other) = @_;
+        my %key = ('Idempotency-Key' => 'hers');
+        my $id = conversation($ann, { title => 'a secret of a key' }, \%key);
+        my $r = $other->json(POST => '/v1/conversations', { title => 'x' }, \%key);
+        answer_keeps('a key that she has used', 201, $r);
+        isnt $r->{json}{id}, $id, 'leads to another one';
+    },
+    'GET /v1/events' => sub {
+        my ($other, undef, $turn) = @_;
+        my $s = $other->stream(GET => '/v1/events?from=start');
+        $s->wait_event('turn.completed');
+        is $s->{seen}[-1]{data}{turn}, $turn, 'the own turn';
+        keeps('the stream of all', join '', map { $_->{raw} } $s->seen, $s->events);
+    },
+    'GET /v1/socket' => sub {
+        my ($other, undef, $turn) = @_;
+        my $ws = SI::Test::Socket->new(port => $si->port, key => $other->key);
+        is $ws->subscribe($conv)->{status}, 404, 'her conversation';
+        $ws->say({ type => 'turn', conversation => $conv, input => 'intruder', ref => 't' })->say({ type => 'cancel', turn => $running, ref => 'c' });
+        is $ws->reply($_)->{status}, 404, $_ for qw(t c);
+        $ws->say({ type => 'subscribe', conversation => '*', from => 'start', ref => 'all' });
+        is $ws->reply('all')->{status}, 200, 'all';
+        my @seen = $ws->event_of($turn, 'turn.completed');
+        keeps('the WebSocket', JSON::PP->new->encode(\@seen));
+        $ws->close;
+    },
+    'POST /v1/tickets' => sub {
+        my ($other) = @_;
+        for ("/v1/conversations/$conv/events", "/v1/turns/$running/events") {
+            my $r = $other->json(POST => '/v1/tickets', { path => $_ });
+            is $r->{status}, 201, 'a ticket';
+            is_problem $si->http(GET => "$_?ticket=$r->{json}{ticket}"), 404, 'not_found', undef, 'for what is hers finds nothing';
+        }
+    },
+    'GET /v1/keys' => sub {
+        my ($other) = @_;
+        my $r = $other->json(GET => '/v1/keys');
+        answer_keeps('the list of keys', 200, $r);
+        is join(' ', map { $_->{hint} } @{ $r->{json}{data} }), hint($other->key), 'holds the own one alone';
+    },
+    'POST /v1/keys' => sub { is_problem $_[0]->json(POST => '/v1/keys', { user => 'ann' }), 403, 'forbidden', undef, 'a key without a scope makes none' },
+    'POST /v1/chat/completions' => sub {
+        answer_keeps('a call of a model', 200, $_[0]->json(POST => '/v1/chat/completions', { model => 'offline', messages => [{ role => 'user', content => 'Where was a question asked?' }] }));
+    },
+    'GET /v1/models' => sub { answer_keeps('the models', 200, $_[0]->json(GET => '/v1/models')) },
+    'GET /v1/models/{model}' => sub { answer_keeps('a model', 200, $_[0]->json(GET => '/v1/models/offline')) },
+    (map { my $path = $_; ("GET $path" => sub { answer_keeps($path, 200, $si->http(GET => $path)) }) } '/healthz', '/readyz', '/openapi.json', '/metrics'),
+    # For the machine itself, which it shows the ids of what runs.
+    'GET /status' => sub { unlike $si->http(GET => '/status')->{body}, qr/a secret|$her_user|\Q@{[ $ann->key ]}/, 'the status has no text, and no user' },
+);
+
+subtest 'every operation of conf/openapi.yaml is tried' => sub {
+    my %have = map { $_ => 1 } keys %calls;
+    for (grep { $_->[0] ne 'HEAD' } @routes) { my ($m, $p) = @$_; $p =~ s/\?.*//; $p =~ s/%s/{id}/; $have{"$m $p"} = 1 }
+    my (%want, $path, $in_paths);
+    for (split /\n/, slurp(root() . '/conf/openapi.yaml')) {
+        $in_paths = $1 eq 'paths' if /^(\w+):/;
+        $path = $1 if $in_paths && m{^  (/\S*):$};
+        $want{ uc($1) . " $path" } = 1 if $in_paths && /^    (get|put|post|patch|delete|head|options):$/;
+    }
+    cmp_ok scalar(keys %want), '>=', 22, 'they were read';
+    is_deeply [grep { !$have{$_} } sort keys %want], [], 'a new one needs a case here: in @routes if its path holds an id, else in %calls';
+    is_deeply [grep { !$want{$_} } sort keys %have], [], 'none has gone';
 };
 
 sub hint { my $key = shift; return substr($key, 0, 10) . "\x{2026}" . substr $key, -4 }
@@ -64,13 +140,13 @@ for my $who (sort keys %others) {
             is $junk->{status}, 404, 'and for one that is none';
         }
         is_deeply $other->json(GET => '/v1/conversations')->{json}, { data => [], next => undef }, 'the list is empty';
-        is_deeply $other->json(GET => "/v1/conversations?cursor=$cursor")->{json}, { data => [], next => undef }, 'also with a cursor of the owner';
         my $c = conversation($other);
-        my $t = run_turn($other, $c, { input => 'Where was a secret question asked?', model => 'offline' });
+        my $t = run_turn($other, $c, { input => 'an own word', model => 'offline' });
+        for (sort keys %calls) {
+            subtest $_ => $calls{$_}, $other, $c, $t->{id};
+        }
+        $t = run_turn($other, $c, { input => 'Where was a secret question asked?', model => 'offline' });
         unlike $t->{output}, qr/Elsewhere|secret question"/, 'the offline answerer finds nothing of the owner';
-        is_deeply [map { $_->{id} } @{ $other->json(GET => '/v1/conversations')->{json}{data} }], [$c], 'the list holds the own one alone';
-        is join(' ', map { $_->{hint} } @{ $other->json(GET => '/v1/keys')->{json}{data} }), hint($other->key), 'the list of keys, too';
-        is_problem $other->json(POST => '/v1/keys', { user => 'ann' }), 403, 'forbidden', undef, 'a key without a scope makes none';
     };
 }
 
@@ -79,7 +155,7 @@ subtest 'the owner' => sub {
     like $t->{output}, qr/Elsewhere you have said:\n- "a secret question"/, 'finds what she has said elsewhere';
     is $ann->json(GET => "/v1/turns/$running")->{json}{state}, 'running', 'her turn was not cancelled';
     is $ann->json(GET => "/v1/conversations/$conv")->{json}{last_turn}, 2, 'and nobody has added one';
-    is scalar(@{ $ann->json(GET => '/v1/conversations')->{json}{data} }), 3, 'her list';
+    is scalar(@{ $ann->json(GET => '/v1/conversations')->{json}{data} }), 4, 'her list';
 };
 
 subtest 'an admin of another tenant' => sub {
