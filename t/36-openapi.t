@@ -184,6 +184,9 @@ subtest 'what really comes' => sub {
     my $ask = sub { return $si->json(POST => '/v1/chat/completions', { messages => [{ role => 'user', content => 'x' }], @_ }) };
     fits(ChatCompletion => $ask->(model => 'offline')->{json}, 'a chat completion');
     fits(OpenAIError => $ask->(model => 'nobody')->{json}, 'one that cannot be');
+    $ask = sub { return $si->json(POST => '/v1/messages', { max_tokens => 50, messages => [{ role => 'user', content => 'x' }], @_ }) };
+    fits(AnthropicMessage => $ask->(model => 'offline')->{json}, 'a message');
+    fits(AnthropicError => $ask->(model => 'nobody')->{json}, 'one that cannot be');
     fits(ModelList => $si->json(GET => '/v1/models')->{json}, '/v1/models');
     fits(Model => $si->json(GET => '/v1/models/offline')->{json}, 'a model');
 

@@ -30,7 +30,8 @@ size_t faces_running(void)
 
 static int fail(face_call_t *c, int status, const char *code, const char *field, const char *message)
 {
-    c->err = (face_error_t) { .status = status, .code = code, .field = field, .message = message };
+    c->err = (face_error_t) { .status = status == 503 && c->face->busy != 0 ? c->face->busy : status, .code = code, .field = field,
+                              .message = message };
     return -1;
 }
 
@@ -64,6 +65,7 @@ static void co_put_error(face_call_t *c)
     call_head_t head = { .status = c->err.status, .type = "application/json" };
     buf_t       b;
 
+    c->err.request = c->r->call->key;
     problem_face_headers(c->r->call, &head, &c->err);
     buf_init(&b, ERROR_MAX);
     (void) c->face->error(&b, &c->err);
@@ -141,6 +143,7 @@ static void name_answer(face_call_t *c, const gateway_call_t *g)
 {
     const llm_result_t *res = gateway_result(g);
 
+    c->so_far = res;
     c->name = arena_strdup(c->arena, res->model[0] != '\0' ? res->model : gateway_model(g)->name);
 }
 
@@ -225,10 +228,13 @@ static face_block_t *goes_on(face_call_t *c, const chat_event_t *ev)
     if (last == NULL || ev->kind == CHAT_CALL || ev->kind == CHAT_REDACTED) {
         return NULL;
     }
+    if (last->signature.n > 0) {
+        return NULL;
+    }
     if (ev->kind == CHAT_SIGNATURE) {
         return last->kind == CHAT_REASONING || last->kind == CHAT_CALL ? last : NULL;
     }
-    return last->kind == ev->kind && last->signature.n == 0 ? last : NULL;
+    return last->kind == ev->kind ? last : NULL;
 }
 
 static int gather(face_call_t *c, const chat_event_t *ev)
@@ -289,6 +295,7 @@ static void co_finish(face_call_t *c, int rc)
         return;
     }
     if (rc == 1) {
+        c->err.request = call->key;
         rc = c->face->broken(c);
         rc = rc != 0 ? rc : co_send(c);
     }

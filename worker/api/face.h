@@ -19,6 +19,7 @@ typedef struct {
     const char *field;              /* of the request that is wrong, as "messages[2].content"; or NULL */
     const char *message;            /* for a person */
     uint64_t    retry_ms;           /* when to come back; 0: not said */
+    str_t       request;            /* id of the request, as in its header; or {NULL, 0} */
 } face_error_t;
 
 /* A part of an answer that is gathered, in its order. */
@@ -45,6 +46,7 @@ typedef struct face_call {
     /* of the answer: */
     const char   *id;               /* a UUID without dashes */
     const char   *name;             /* the model that answers, as its provider names it; set for begin() and whole() */
+    const llm_result_t *so_far;     /* of the answer; for begin() */
     uint64_t      created;          /* seconds since 1970 */
     buf_t         out;              /* what the face writes: bytes of the stream, or the body. The engine sends and empties it */
     face_block_t *blocks;           /* when it is no stream */
@@ -55,6 +57,7 @@ typedef struct face_call {
 
 typedef struct face {
     const char *name;               /* chat_options_t.dialect: "openai" */
+    int         busy;               /* the status of what is overloaded; 0: 503 */
     /* The request, a JSON object that lives as long as the call. 0, or -1 after face_refuse(). What it cannot say is refused, nothing is left out. */
     int  (*read)(face_call_t *c, const json_t *body);
     /* A stream: before its first event (NULL: it has none), each event, its whole end, its end with c->err. 0, or SI_ENOMEM of c->out. */
@@ -92,6 +95,6 @@ int face_count(face_call_t *c, const char *path, const json_t *o, const char *na
 /* "data:<media>;base64,<data>": true with *media (in the arena) and *data. */
 bool face_data_url(arena_t *a, str_t url, const char **media, str_t *data);
 
-extern const face_t face_openai;
+extern const face_t face_openai, face_anthropic;
 
 #endif

@@ -62,7 +62,10 @@ void problem_face_headers(call_t *call, call_head_t *head, const face_error_t *e
     uint64_t ms = e != NULL ? e->retry_ms : 0;
 
     if (call->key.n > 0) {
-        add_header(head, "X-Request-Id", arena_dup(call->arena, call->key.p, call->key.n));
+        const char *id = arena_dup(call->arena, call->key.p, call->key.n);
+
+        add_header(head, "X-Request-Id", id);       /* OpenAI's name for it, and Anthropic's */
+        add_header(head, "Request-Id", id);
     }
     if (ms > 0) {
         add_header(head, "Retry-After", arena_printf(call->arena, "%llu", (unsigned long long) (ms + 999) / 1000));
@@ -88,7 +91,8 @@ static void co_put(call_t *call, call_head_t *head, const char *code, const char
     buf_t b;
 
     if (call->face != NULL) {
-        co_put_face(call, head, &(face_error_t) { .status = head->status, .code = code, .field = field, .message = detail });
+        co_put_face(call, head, &(face_error_t) { .status = head->status, .code = code, .field = field, .message = detail,
+                                                 .request = call->key });
         return;
     }
     head->type = "application/problem+json";

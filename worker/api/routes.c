@@ -26,6 +26,7 @@ const route_t routes[] = {
     { "GET",  "/v1/keys", co_key_list, false, NULL },
     { "DELETE", "/v1/keys/{id}", co_key_revoke, false, NULL },
     { "POST", "/v1/chat/completions", co_chat_completions, false, &face_openai },
+    { "POST", "/v1/messages", co_messages, false, &face_anthropic },
     { "GET",  "/v1/models", co_model_list, false, &face_openai },
     { "GET",  "/v1/models/{model}", co_model_get, false, &face_openai },
     { "GET",  "/readyz", co_readyz, true, NULL },

@@ -48,6 +48,7 @@ void co_key_create(request_t *r);               /* keys.c */
 void co_key_list(request_t *r);
 void co_key_revoke(request_t *r);
 void co_chat_completions(request_t *r);         /* face_openai.c */
+void co_messages(request_t *r);                 /* face_anthropic.c */
 void co_model_list(request_t *r);               /* models.c */
 void co_model_get(request_t *r);
 void co_readyz(request_t *r);                   /* ops.c */
