@@ -35,6 +35,8 @@ models:
   vendor/hasty:
     provider: hasty
     upstream: fake-1
+tasks:
+  code: {models: [fake-1]}
 agents:
   poet:
     model: fake-1
@@ -200,7 +202,7 @@ subtest 'agents and models' => sub {
     is_error(chat(model => 'gpt-none'), 404, 'invalid_request_error', 'model_not_found', 'model', 'a model that is not there');
     my $l = $si->json(GET => '/v1/models');
     is_deeply [map { "$_->{id} $_->{object} $_->{owned_by}" } @{ $l->{json}{data} }],
-        ['offline model offline', 'fake-1 model fake', 'vendor/hasty model hasty', 'default model agents', 'poet model agents'], 'all that can be named' or diag $l->{body};
+        ['offline model offline', 'fake-1 model fake', 'vendor/hasty model hasty', 'default model agents', 'poet model agents', 'code model tasks'], 'all that can be named' or diag $l->{body};
     is_deeply [$l->{json}{object}, scalar grep { !defined $_->{created} } @{ $l->{json}{data} }], ['list', 0], 'as a list';
     for my $name ('poet', 'vendor/hasty', 'vendor%2Fhasty') {
         my $m = $si->json(GET => "/v1/models/$name");
@@ -208,6 +210,8 @@ subtest 'agents and models' => sub {
     }
     is_error($si->json(GET => '/v1/models/none'), 404, 'invalid_request_error', 'model_not_found', 'model', 'no such model');
     is chat(model => 'offline')->{json}{model}, 'offline', 'the offline answerer, too';
+    is chat(model => 'code')->{status}, 200, 'and a task';
+    asked();
 };
 
 subtest 'requests that are refused' => sub {
@@ -344,6 +348,20 @@ subtest 'a worker that dies' => sub {
     my @e = $s->until_end;
     ok !$s->complete, 'its stream is cut, not ended';
     is scalar(grep { $_->{text} eq '[DONE]' } @e), 0, 'and has no [DONE]';
+};
+
+subtest 'what a tenant may not use' => sub {
+    my ($tenant) = $si->pg('SELECT tenant_id FROM api_key LIMIT 1');
+    open my $fh, '>>', $si->dir . '/overlay.yaml' or die $!;
+    print $fh "tenants:\n  $tenant: {models: [offline]}\n";
+    close $fh;
+    kill HUP => $si->master_pid;
+    my $names = sub { return join ' ', map { $_->{id} } @{ $si->json(GET => '/v1/models')->{json}{data} || [] } };
+    poll_until { $names->() !~ /fake/ };
+    is $names->(), 'offline default', 'is not listed';
+    is_error(chat(), 404, 'invalid_request_error', 'model_not_found', 'model', 'and not found');
+    is_error($si->json(GET => '/v1/models/fake-1'), 404, 'invalid_request_error', 'model_not_found', 'model', 'nor shown');
+    is chat(model => 'offline')->{status}, 200, 'what it may use answers';
 };
 
 done_testing;

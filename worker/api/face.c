@@ -7,10 +7,11 @@
 #include "api/problem.h"
 #include "base/proc.h"
 #include "base/util.h"
-#include "llm/gateway.h"
 #include "turn/turn.h"
 
 #define ERROR_MAX  8192u            /* bytes of an error's body; a message is a few hundred */
+
+#define BLOCKS     32u              /* room for parts of an answer is made for so many at once */
 
 struct faces {
     size_t running;
@@ -110,22 +111,29 @@ static void put_prompt(face_call_t *c, const char *prompt)
     c->q.nmessages++;
 }
 
+bool face_spec(const char *tenant, str_t name, gateway_spec_t *spec)
+{
+    const conf_model_t *model = conf_model(proc.conf, name);
+    const conf_agent_t *agent = model == NULL ? conf_agent(proc.conf, name) : NULL;
+    const conf_task_t  *task = model == NULL && agent == NULL ? conf_task(proc.conf, name) : NULL;
+
+    task = task != NULL && task->models.n > 0 ? task : NULL;
+    *spec = (gateway_spec_t) { .tenant = tenant, .agent = agent != NULL ? agent->name : NULL,
+                               .model = model != NULL ? model->name : task != NULL ? task->name : NULL };
+    return (spec->agent != NULL || spec->model != NULL) && gateway_first(spec) != NULL;
+}
+
 static int choose(face_call_t *c, gateway_spec_t *spec)
 {
-    const conf_model_t *model = conf_model(proc.conf, c->model);
-    const conf_agent_t *agent = model == NULL ? conf_agent(proc.conf, c->model) : NULL;
+    const conf_agent_t *agent;
 
-    *spec = (gateway_spec_t) { .tenant = c->r->who.tenant, .restarts = !c->stream };     /* of one body nothing was seen yet */
-    if (model != NULL) {
-        spec->model = model->name;
-    } else if (agent != NULL) {
-        spec->agent = agent->name;
-        put_prompt(c, agent->prompt);
-    } else if (conf_task(proc.conf, c->model) != NULL) {
-        spec->model = conf_task(proc.conf, c->model)->name;
-    }
-    if ((spec->model == NULL && spec->agent == NULL) || gateway_first(spec) == NULL) {
+    if (!face_spec(c->r->who.tenant, c->model, spec)) {
         return fail(c, 404, "model_not_found", "model", "there is no model, agent or task of this name");
+    }
+    spec->restarts = !c->stream;        /* of one body nothing was seen yet */
+    agent = spec->agent != NULL ? conf_agent(proc.conf, str_of(spec->agent)) : NULL;
+    if (agent != NULL) {
+        put_prompt(c, agent->prompt);
     }
     if (turns_unfinished() + faces_running() >= proc.conf->turns_max) {
         (void) fail(c, 503, "overloaded", NULL, "too many turns and calls run here, try again");
@@ -201,6 +209,14 @@ static face_block_t *new_block(face_call_t *c, const chat_event_t *ev)
     if (c->nblocks == FACE_BLOCKS) {
         return NULL;
     }
+    if (c->nblocks % BLOCKS == 0) {
+        face_block_t *more = arena_alloc(c->arena, (c->nblocks + BLOCKS) * sizeof *more);
+
+        if (c->nblocks > 0) {
+            memcpy(more, c->blocks, c->nblocks * sizeof *more);
+        }
+        c->blocks = more;
+    }
     b = &c->blocks[c->nblocks++];
     *b = (face_block_t) { .kind = ev->kind == CHAT_SIGNATURE ? CHAT_REASONING : ev->kind };
     buf_init(&b->text, proc.conf->answer_max);
@@ -264,7 +280,6 @@ static int co_gather(face_call_t *c, gateway_call_t *g, llm_error_t *err)
     chat_event_t ev;
     int          rc;
 
-    c->blocks = arena_alloc(c->arena, FACE_BLOCKS * sizeof *c->blocks);
     while ((rc = co_gateway_next(g, &ev, err)) > 0) {
         if (ev.kind == CHAT_RESTART) {
             free_blocks(c);

@@ -11,7 +11,7 @@
 
 #include "api/routes.h"
 #include "base/json.h"
-#include "llm/provider.h"
+#include "llm/gateway.h"
 
 typedef struct {
     int         status;             /* of the HTTP answer; within a stream what it would have been */
@@ -38,7 +38,7 @@ typedef struct face_call {
     arena_t      *arena;            /* of the HTTP call */
 
     /* the face's read() fills in: */
-    str_t         model;            /* a name under models or agents */
+    str_t         model;            /* a name under models, agents or tasks */
     bool          stream;
     llm_request_t q;                /* messages, nmessages, options */
     void         *state;            /* the face's own */
@@ -78,6 +78,9 @@ size_t faces_running(void);
 
 /* Handles a request of this dialect from its body to its end. */
 void co_face_run(request_t *r, const face_t *face);
+
+/* Who answers to this name: a model, an agent, or a task that has models. False: nobody whom the tenant may ask. */
+bool face_spec(const char *tenant, str_t name, gateway_spec_t *spec);
 
 /* --- for read(): each fills c->err and returns -1 when something is wrong; path: of the object o, "" is the body --- */
 

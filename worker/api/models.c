@@ -18,8 +18,8 @@ static int put_model(buf_t *b, const char *name, const char *owner)
     return rc != 0 ? rc : buf_puts(b, ",\"created_at\":\"1970-01-01T00:00:00Z\"}");
 }
 
-/* The n-th that can be named, with who has it: models, then agents whose name no model has. False: there is none. */
-static bool nameable(size_t n, const char **name, const char **owner)
+/* The n-th name of the configuration and where it stands: models, then agents, then tasks. False: there are no more. */
+static bool name_of(size_t n, const char **name, const char **owner)
 {
     const conf_t *conf = proc.conf;
 
@@ -28,26 +28,43 @@ static bool nameable(size_t n, const char **name, const char **owner)
         *owner = conf->models[n].provider->name;
         return true;
     }
-    for (size_t i = 0; i < conf->nagents; i++) {
-        if (conf_model(conf, str_of(conf->agents[i].name)) == NULL && n-- == conf->nmodels) {
-            *name = conf->agents[i].name;
-            *owner = "agents";
-            return true;
-        }
+    n -= conf->nmodels;
+    if (n < conf->nagents) {
+        *name = conf->agents[n].name;
+        *owner = "agents";
+        return true;
     }
-    return false;
+    n -= conf->nagents;
+    *name = n < conf->ntasks ? conf->tasks[n].name : NULL;
+    *owner = "tasks";
+    return *name != NULL;
+}
+
+/* Whether the caller may name it, and means this one by it: of equal names the first counts. */
+static bool shown(const request_t *r, const char *name, const char *owner)
+{
+    gateway_spec_t spec;
+    bool           agent = strcmp(owner, "agents") == 0, task = strcmp(owner, "tasks") == 0;
+
+    if (!face_spec(r->who.tenant, str_of(name), &spec)) {
+        return false;
+    }
+    return agent ? spec.agent != NULL : (spec.agent == NULL && task == (conf_model(proc.conf, str_of(name)) == NULL));
 }
 
 void co_model_list(request_t *r)
 {
-    const char *name, *owner;
+    const char *name, *owner, *between = "";
     buf_t       b;
 
     buf_init(&b, LIST_MAX);
     (void) buf_puts(&b, "{\"object\":\"list\",\"data\":[");
-    for (size_t i = 0; nameable(i, &name, &owner); i++) {
-        (void) buf_puts(&b, i > 0 ? "," : "");
-        (void) put_model(&b, name, owner);
+    for (size_t i = 0; name_of(i, &name, &owner); i++) {
+        if (shown(r, name, owner)) {
+            (void) buf_puts(&b, between);
+            (void) put_model(&b, name, owner);
+            between = ",";
+        }
     }
     (void) buf_puts(&b, "],\"has_more\":false}");
     co_json(r->call, 200, (str_t) { b.p, b.n }, 0, NULL);
@@ -59,8 +76,8 @@ void co_model_get(request_t *r)
     const char *name, *owner;
     buf_t       b;
 
-    for (size_t i = 0; nameable(i, &name, &owner); i++) {
-        if (str_is(r->name, name)) {
+    for (size_t i = 0; name_of(i, &name, &owner); i++) {
+        if (str_is(r->name, name) && shown(r, name, owner)) {
             buf_init(&b, LIST_MAX);
             (void) put_model(&b, name, owner);
             co_json(r->call, 200, (str_t) { b.p, b.n }, 0, NULL);
@@ -68,5 +85,5 @@ void co_model_get(request_t *r)
             return;
         }
     }
-    co_problem(r->call, 404, "model_not_found", "model", "there is no model and no agent of this name");
+    co_problem(r->call, 404, "model_not_found", "model", "there is no model, agent or task of this name");
 }
