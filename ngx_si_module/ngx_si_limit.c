@@ -16,6 +16,7 @@ static ngx_int_t ngx_si_limit_failures(ngx_http_request_t *r,
     ngx_array_t *a);
 static ngx_int_t ngx_si_limit_rate(ngx_http_request_t *r,
     ngx_si_limits_t *limits);
+static void *ngx_si_limit_room(ngx_http_request_t *r, size_t size);
 static void ngx_si_limit_cleanup(void *data);
 static void ngx_si_limit_tell(ngx_si_limit_ctx_t *ctx,
     ngx_si_limit_look_t *look, ngx_uint_t pass);
@@ -267,29 +268,50 @@ ngx_si_limit_get(ngx_http_request_t *r)
 
     slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
 
-    size = offsetof(ngx_si_limit_ctx_t, held);
+    size = sizeof(ngx_pool_cleanup_t) + offsetof(ngx_si_limit_ctx_t, held);
 
     if (slcf->limits.of[NGX_SI_LIMIT_STREAMS]) {
         size += slcf->limits.of[NGX_SI_LIMIT_STREAMS]->nelts
                 * sizeof(ngx_si_limit_count_t *);
     }
 
-    /* apart from the blocks of the pool, which a reader's state just fills */
-
-    ctx = ngx_pmemalign(r->pool, size, NGX_ALIGNMENT);
-    cln = ngx_pool_cleanup_add(r->pool, 0);
-
-    if (ctx == NULL || cln == NULL) {
+    cln = ngx_si_limit_room(r, size);
+    if (cln == NULL) {
         return NULL;
     }
 
-    ngx_memzero(ctx, size);
+    ngx_memzero(cln, size);
 
+    ctx = (ngx_si_limit_ctx_t *) (cln + 1);
     ctx->streams = slcf->limits.of[NGX_SI_LIMIT_STREAMS];
+
     cln->handler = ngx_si_limit_cleanup;
     cln->data = ctx;
+    cln->next = r->pool->cleanup;
+    r->pool->cleanup = cln;
 
     return ctx;
+}
+
+
+/*
+ * nginx makes room for four trailers in every request.  An idle reader, whose
+ * pools are just full, has none: the state takes the room of three.
+ */
+
+static void *
+ngx_si_limit_room(ngx_http_request_t *r, size_t size)
+{
+    ngx_list_t  *list = &r->headers_out.trailers;
+
+    if (list->nalloc == 4 && list->part.nelts == 0 && list->last == &list->part
+        && size <= 3 * list->size)
+    {
+        list->nalloc = 1;
+        return (u_char *) list->part.elts + list->size;
+    }
+
+    return ngx_palloc(r->pool, size);
 }
 
 

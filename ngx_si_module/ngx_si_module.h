@@ -270,8 +270,8 @@ struct ngx_si_ctx_s {
     ngx_str_t                 credential;   /* an API key's id */
     time_t                    until;    /* it or the token ends, 0: never */
     u_char                   *ticket;   /* SI_TICKET_MAX bytes at most, or NULL */
-    ngx_int_t                 slot;     /* where it was sent, or -1 */
-    ngx_int_t                 avoid;    /* slot that failed, or -1 */
+    int16_t                   slot;     /* where it was sent, or -1 */
+    int16_t                   avoid;    /* slot that failed, or -1 */
 
     unsigned                  stage:3;
     unsigned                  hops:3;
