@@ -121,7 +121,7 @@ void co_problem(call_t *call, int status, const char *code, const char *field, c
     if (status == 401) {
         add_header(&head, "WWW-Authenticate", "Bearer realm=\"si\"");
     }
-    if (status == 503) {
+    if (status == 503 || status == 429) {
         add_header(&head, "Retry-After", "1");
     }
     co_put(call, &head, code, field, detail);

@@ -66,6 +66,7 @@ static int co_read(request_t *r, turn_new_t *n)
     n->client_turn_id = client.n ? client.p : NULL;
     n->idem = n->idem ? n->idem : arena_printf(r->call->arena, "turn:%s", id);
     n->request_hash = input_hash(r, text);
+    n->user_max = conf->turns_per_user;
     return 0;
 }
 
@@ -109,6 +110,11 @@ static int co_add(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *row,
     if (rc == SI_EEXIST) {
         co_problem(r->call, 422, "idempotency_conflict", n->client_turn_id ? "client_turn_id" : "Idempotency-Key",
                    "was used with another request");
+        return -1;
+    }
+    if (rc == SI_ENOMEM) {
+        co_problem(r->call, 429, "too_many_turns", NULL, "%llu turns of this user are not over yet",
+                   (unsigned long long) n->user_max);
         return -1;
     }
     if (rc == SI_ECONFLICT) {

@@ -84,6 +84,7 @@ typedef struct conf {
     uint64_t    auth_ticket;    /* ms that a stream ticket is good for */
     uint64_t    calls_max;      /* at once in one worker */
     uint64_t    turns_max;      /* running in one worker; past it 503 */
+    uint64_t    turns_per_user; /* not over, on all machines; past it 429; 0: any number */
     uint64_t    turns_queued;   /* waiting in one conversation; past it 409 */
     uint64_t    turn_deadline;  /* ms, whole turn */
     uint64_t    turn_attempts;  /* a turn whose worker died this often fails */

@@ -55,6 +55,8 @@ const conf_key_t conf_keys[] = {
       "calls at once in one worker; past it 503", false },
     { "limits.turns_max", KEY_NUMBER, "5000", 1, 100000, IN(turns_max), NULL,
       "turns running at once in one worker; past it 503", false },
+    { "limits.turns_per_user", KEY_NUMBER, "100", 0, 100000, IN(turns_per_user), NULL,
+      "turns of one user that are not over, on all machines; past it 429; 0: any number", false },
     { "limits.turns_queued", KEY_NUMBER, "8", 0, 64, IN(turns_queued), NULL,
       "turns that wait behind the running one of a conversation; past it 409", false },
     { "limits.input_max", KEY_SIZE, "256k", 1 * KIB, 1 * MIB, IN(input_max), NULL,

@@ -132,12 +132,14 @@ typedef struct {
     const char *client_turn_id;     /* or NULL */
     const char *idem;               /* Idempotency-Key, or the edge's call key: never NULL */
     const char *request_hash;       /* hex */
+    uint64_t    user_max;           /* turns of the user that are not over, this one too; 0: any number */
 } turn_new_t;
 
 /*
  * One transaction: fence (owner me, epoch), next number, turn in state queued, user message, claim marked unfinished,
  * idempotency row. 0: *out is the turn; *existed = true if client_turn_id or idem named an earlier one, which is returned.
- * SI_ECONFLICT: the fence did not hold. SI_EEXIST: idem (or client_turn_id) was used with another request.
+ * SI_ECONFLICT: the fence did not hold. SI_EEXIST: idem (or client_turn_id) was used with another request. SI_ENOMEM: it
+ * would be more than user_max.
  */
 int co_store_turn_new(arena_t *a, const identity_t *who, const char *me, uint64_t epoch, const turn_new_t *t,
                       turn_row_t *out, bool *existed);

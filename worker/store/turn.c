@@ -13,7 +13,7 @@
 
 /* --- a new turn --- */
 
-/* The turn that idem or client_turn_id has made before, if the request was the same. */
+/* The turn that idem or client_turn_id has made before, if the request was the same. SI_ENOENT: neither has made one. */
 static int co_earlier(arena_t *a, const identity_t *who, const turn_new_t *t, turn_row_t *out)
 {
     pg_batch_t *b = pg_batch(a, who->tenant, who->user);
@@ -38,7 +38,7 @@ static int co_earlier(arena_t *a, const identity_t *who, const turn_new_t *t, tu
         return SI_EEXIST;
     }
     if (by_key == 2 && pg_rows(b, 2) == 0) {
-        return SI_EINTERNAL;                            /* neither: the turn's own id is taken */
+        return SI_ENOENT;
     }
     if (pg_rows(b, by_key) == 0 || strcmp(row_text(b, by_key, 0, "request_hash"), t->request_hash) != 0
         || strcmp(row_text(b, by_key, 0, "conversation_id"), t->conversation) != 0
@@ -53,31 +53,38 @@ static turn_row_t fresh(arena_t *a, const identity_t *who, const turn_new_t *t, 
 {
     return (turn_row_t) {
         .id = arena_strdup(a, t->id), .conversation = arena_strdup(a, t->conversation),
-        .user = arena_strdup(a, who->user), .number = row_int(b, 0, 0, "number"),
-        .ordinal = row_int(b, 0, 0, "ordinal"), .state = TURN_QUEUED,
+        .user = arena_strdup(a, who->user), .number = row_int(b, 1, 0, "number"),
+        .ordinal = row_int(b, 1, 0, "ordinal"), .state = TURN_QUEUED,
         .input = arena_strdup(a, t->input), .agent = arena_strdup(a, t->agent != NULL ? t->agent : ""),
         .model = arena_strdup(a, t->model != NULL ? t->model : ""),
         .client_turn_id = arena_strdup(a, t->client_turn_id != NULL ? t->client_turn_id : ""),
         .model_used = "", .output = "", .error = "", .error_detail = "", .finished = "", .message_id = "", .finish = "",
         .input_tokens = -1, .output_tokens = -1, .first_token_ms = -1, .duration_ms = -1,
-        .created = row_text(b, 0, 0, "created"),
+        .created = row_text(b, 1, 0, "created"),
     };
 }
 
 /*
  * One statement, because everything hangs on the claim row: its UPDATE is the fence (a fenced-off owner finds no row,
- * and then nothing else happens), and it makes two turns of one conversation wait for each other.
+ * and then nothing else happens), and it makes two turns of one conversation wait for each other. Before it, turns of one
+ * user wait for each other, so that it counts all those that are not over.
  */
 int co_store_turn_new(arena_t *a, const identity_t *who, const char *me, uint64_t epoch, const turn_new_t *t,
                       turn_row_t *out, bool *existed)
 {
     char        message[UUID_LEN + 1];
     pg_batch_t *b = pg_batch(a, who->tenant, who->user);
+    const char *max = row_number(a, (int64_t) t->user_max);
+    bool        full;
     int         rc;
 
     uuid_new(message);
+    pg_add(b, "SELECT 1 FROM app_user WHERE tenant_id = $1 AND user_id = $2 AND $3::bigint > 0 FOR NO KEY UPDATE",
+           3, who->tenant, who->user, max);
     pg_add(b,
-           "WITH fence AS (UPDATE claim c SET unfinished = true WHERE c.conversation_id = $3 AND "
+           "WITH busy AS (SELECT $15::bigint > 0 AND count(*) >= $15::bigint AS full FROM turn t WHERE t.tenant_id = $1"
+           "  AND t.user_id = $2 AND t.state IN ('queued', 'running')),"
+           " fence AS (UPDATE claim c SET unfinished = true FROM busy WHERE NOT busy.full AND c.conversation_id = $3 AND "
            FENCE("$1", "$2", "$4", "$5") " RETURNING c.tenant_id, c.user_id, c.conversation_id),"
            " seq AS (UPDATE conversation v SET last_turn = v.last_turn + 1, version = v.version + 1, updated_at = now()"
            "  FROM fence f WHERE v.tenant_id = f.tenant_id AND v.user_id = f.user_id"
@@ -94,19 +101,21 @@ int co_store_turn_new(arena_t *a, const identity_t *who, const char *me, uint64_
            "   to_tsvector('english', left($12, 8000)) FROM seq),"
            " key AS (INSERT INTO idempotency (tenant_id, user_id, key, kind, target_id, request_hash)"
            "  SELECT tenant_id, user_id, $14, 'turn', $6, $10 FROM seq)"
-           " SELECT number, ordinal, " TIME_TEXT("created_at") " AS created FROM made",
-           14, who->tenant, who->user, t->conversation, me, row_number(a, (int64_t) epoch), t->id, t->agent, t->model,
+           " SELECT number, ordinal, " TIME_TEXT("created_at") " AS created, busy.full FROM busy LEFT JOIN made ON true",
+           15, who->tenant, who->user, t->conversation, me, row_number(a, (int64_t) epoch), t->id, t->agent, t->model,
            t->client_turn_id, t->request_hash, message, t->input,
-           row_number(a, (int64_t) token_estimate(str_of(t->input))), t->idem);
+           row_number(a, (int64_t) token_estimate(str_of(t->input))), t->idem, max);
     rc = co_store_run(b, "pg:turn_new");
-    *existed = rc == SI_EEXIST;
-    if (rc == SI_EEXIST) {
-        return co_earlier(a, who, t, out);
+    full = rc == 0 && row_bool(b, 1, 0, "full");
+    *existed = rc == SI_EEXIST || full;
+    if (*existed) {
+        rc = co_earlier(a, who, t, out);
+        return rc != SI_ENOENT ? rc : full ? SI_ENOMEM : SI_EINTERNAL;  /* the turn's own id is taken */
     }
     if (rc) {
         return rc;
     }
-    if (pg_rows(b, 0) == 0) {
+    if (row_int(b, 1, 0, "number") < 0) {
         return SI_ECONFLICT;
     }
     *out = fresh(a, who, t, b);
