@@ -368,7 +368,8 @@ sub finish {
     my $reason = $q->{how}{finish_reason} || 'stop';
     my $in = 0;
     $in += int(length($_->{content} // '') / 4) + 1 for @{ $q->{json} ? $q->{json}{messages} || [] : [] };
-    my $usage = { prompt_tokens => $in, completion_tokens => $q->{sent}, total_tokens => $in + $q->{sent} };
+    my $out = $q->{sent} || ($q->{how}{kind} eq 'step' ? 1 : 0);      # a stepped answer may be empty and still be one
+    my $usage = { prompt_tokens => $in, completion_tokens => $out, total_tokens => $in + $out };
     if (!$q->{stream}) {
         return $self->answer($q, 200, $json->encode({ id => $q->{id}, object => 'chat.completion', created => int($q->{at} / 1000),
             model => $q->{json} ? $q->{json}{model} : 'fake-1', usage => $usage,
