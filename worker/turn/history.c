@@ -24,6 +24,15 @@ static size_t first_that_fits(const message_row_t *rows, size_t n, size_t budget
     return n;
 }
 
+/* An answer whose question does not fit goes, too: many models refuse a chat that begins with the assistant. */
+static size_t first_question(const message_row_t *rows, size_t first, size_t n)
+{
+    while (first < n && chat_role(rows[first].role) == CHAT_ASSISTANT) {
+        first++;
+    }
+    return first;
+}
+
 static int co_related(history_t *h)
 {
     message_row_t *rows;
@@ -56,7 +65,7 @@ int co_history(history_t *h)
     if (rc) {
         return rc;
     }
-    first = first_that_fits(rows, n, h->conf->history_tokens);
+    first = first_question(rows, first_that_fits(rows, n, h->conf->history_tokens), n);
     h->messages = arena_alloc(h->arena, (n - first + 2) * sizeof(*h->messages));
     h->n = 0;
     if (h->agent->prompt && h->agent->prompt[0]) {
