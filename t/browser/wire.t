@@ -16,7 +16,7 @@ SI::Browser->need;
 
 my $json = JSON::PP->new->allow_nonref->utf8;
 my $model = SI::Model->start;
-my $si = SI::Test->start(workers => 2, nginx_workers => 1, model => $model, nginx => 'si_stream_drain 1s');
+my $si = SI::Test->start(workers => 2, nginx_workers => 1, model => $model, nginx => 'si_stream_drain 1s', config => "gateway: { attempts: 1 }\n");      # no second try for what is malformed
 my $request;            # the number of the model's request that is being stepped
 
 # The pid of the worker that runs a turn, of which there is one.
