@@ -183,6 +183,7 @@ subtest 'what really comes' => sub {
 
     my $ask = sub { return $si->json(POST => '/v1/chat/completions', { messages => [{ role => 'user', content => 'x' }], @_ }) };
     fits(ChatCompletion => $ask->(model => 'offline')->{json}, 'a chat completion');
+    fits(Response => $si->json(POST => '/v1/responses', { model => 'offline', input => 'x' })->{json}, 'a response');
     fits(OpenAIError => $ask->(model => 'nobody')->{json}, 'one that cannot be');
     $ask = sub { return $si->json(POST => '/v1/messages', { max_tokens => 50, messages => [{ role => 'user', content => 'x' }], @_ }) };
     fits(AnthropicMessage => $ask->(model => 'offline')->{json}, 'a message');

@@ -98,6 +98,6 @@ int face_count(face_call_t *c, const char *path, const json_t *o, const char *na
 /* "data:<media>;base64,<data>": true with *media (in the arena) and *data. */
 bool face_data_url(arena_t *a, str_t url, const char **media, str_t *data);
 
-extern const face_t face_openai, face_anthropic;
+extern const face_t face_openai, face_anthropic, face_responses;
 
 #endif
