@@ -116,7 +116,7 @@ subtest 'ids that are none' => sub {
         is_problem call(GET => "/v1/turns/$not_turn/events"), 404, 'not_found', undef, 'its events';
         is_problem call(POST => "/v1/turns/$not_turn/cancel"), 404, 'not_found', undef, 'its cancel';
     }
-    is_problem call(GET => "/v1/conversations/$_/messages"), 404, 'not_found', undef, $_ for '..', '%2e%2e', '../../etc', '%2f';
+    is_problem call(GET => "/v1/conversations/$_/turns"), 404, 'not_found', undef, $_ for '..', '%2e%2e', '../../etc', '%2f';
     is_problem call(GET => "/v1/conversations/$conv%00"), 400, 'bad_request', undef, 'NUL in a path';
 };
 
