@@ -349,12 +349,12 @@ ngx_si_limit_tell(ngx_si_limit_ctx_t *ctx, ngx_si_limit_look_t *look,
     uint32_t              left, reset;
     ngx_si_limit_zone_t  *zone = look->limit->zone;
 
-    used = look->used + (pass ? zone->interval : 0);
-    left = (uint32_t) ((zone->bucket - used) / zone->interval);
+    used = look->used + (pass ? look->cost : 0);
+    left = (uint32_t) ((zone->bucket - used) / look->cost);
 
     /* the next one comes when there is room for left + 1 */
 
-    more = used + (left + 1) * zone->interval - zone->bucket;
+    more = used + (left + 1) * look->cost - zone->bucket;
     reset = (uint32_t) ((more + NGX_SI_LIMIT_SECOND - 1)
                         / NGX_SI_LIMIT_SECOND);
 
@@ -367,6 +367,7 @@ ngx_si_limit_tell(ngx_si_limit_ctx_t *ctx, ngx_si_limit_look_t *look,
     ctx->name = &look->limit->name;
     ctx->left = left;
     ctx->reset = reset;
+    ctx->share = (uint16_t) look->share;
 }
 
 
@@ -510,6 +511,13 @@ ngx_si_limit_fields_add(ngx_http_request_t *r)
                              "\"%V\";r=%uD;t=%uD",
                              ctx->name, ctx->left, ctx->reset)
                 - ctx->text;
+
+    if (ctx->share) {
+        value.len = ngx_snprintf(ctx->text + value.len,
+                                 sizeof(ctx->text) - value.len, ";share=%ui",
+                                 (ngx_uint_t) ctx->share)
+                    - ctx->text;
+    }
 
     if (ngx_si_head_add(r, &ngx_si_limit_policy_name, ctx->policy)
         != NGX_OK)

@@ -14,13 +14,20 @@
 #include <ngx_http.h>
 #include <ngx_md5.h>
 
+#include "../worker/link/frame.h"
+
+
+struct ngx_si_proc_s;
+struct ngx_si_link_s;
+
 
 #define NGX_SI_LIMITS_MAX      8            /* of one kind in a location */
-#define NGX_SI_LIMIT_NAME_MAX  24
+#define NGX_SI_LIMIT_NAME_MAX  SI_LIMIT_MAX
 #define NGX_SI_LIMIT_RATE_MAX  1000000      /* in a second or a minute */
 #define NGX_SI_LIMIT_BURST_MAX 1000000
 #define NGX_SI_LIMIT_STREAMS_MAX    1000000
 #define NGX_SI_LIMIT_STREAMS_RETRY  5       /* s: who knows */
+#define NGX_SI_QUOTA_BUCKET    100000000LL  /* ns, the least of a cluster */
 #define NGX_SI_LIMIT_SECOND    1000000000LL /* time is in ns, see _zone.c */
 
 
@@ -48,6 +55,13 @@ typedef struct {
     ngx_uint_t                dry_run;  /* would have been */
     ngx_uint_t                no_room;  /* keys forgotten, streams uncounted */
     ngx_uint_t                keys;     /* held now */
+
+    /* of the cluster only: */
+    ngx_uint_t                asked;    /* a worker, for a slice */
+    ngx_uint_t                granted;  /* of these, at least one request */
+    ngx_uint_t                denied;   /* the bucket had none */
+    ngx_uint_t                degraded; /* 1: this node has its share now */
+    ngx_uint_t                nodes;    /* that share the budget; 0: unknown */
 } ngx_si_limit_stat_t;
 
 
@@ -60,6 +74,27 @@ typedef struct {
 } ngx_si_limit_node_t;
 
 
+/*
+ * The same in a zone of the cluster: 128 bytes.  The TAT is then that of the
+ * cluster, as it was told last and moved on by what passed without a lease.
+ */
+
+typedef struct {
+    ngx_si_limit_node_t       node;
+    ngx_queue_t               leases;   /* sh->leases, while lease > 0 */
+    int64_t                   until;    /* ns, then the lease goes back */
+    int64_t                   ask_at;   /* ns, not sooner */
+    int64_t                   since;    /* ns, `seen` counts from then on */
+    uint32_t                  seen;     /* requests */
+    uint32_t                  demand;   /* requests of a slice, as measured */
+    uint32_t                  lease;    /* requests that may pass */
+    uint32_t                  debt;     /* that passed without, not yet told */
+    uint32_t                  told;     /* of debts, with the question asked */
+    unsigned                  asking:1; /* until ask_at nobody else does */
+    unsigned                  lapses:7; /* questions without an answer */
+} ngx_si_quota_t;
+
+
 typedef struct {
     ngx_uint_t                layout;   /* first for ever */
     ngx_atomic_t              full;     /* until then one may be, in ns */
@@ -67,6 +102,11 @@ typedef struct {
     ngx_rbtree_node_t         sentinel;
     ngx_queue_t               queue;    /* of nodes, or processes */
     ngx_uint_t                streams;  /* which of them */
+    ngx_uint_t                cluster;  /* nodes are ngx_si_quota_t */
+    ngx_queue_t               leases;   /* who ends first at the head */
+    int64_t                   heard;    /* ns, last word from Redis, 0: never */
+    int64_t                   probe_at; /* ns, when to ask if it is there */
+    ngx_uint_t                aways;    /* workers since then that found none */
     ngx_si_limit_stat_t       stat;     /* written under the mutex */
 } ngx_si_limit_shared_t;
 
@@ -83,6 +123,8 @@ typedef struct {
     int64_t                   interval; /* ns between two requests */
     int64_t                   bucket;   /* ns, burst * interval */
     ngx_uint_t                streams;  /* at once; 0: it is a rate */
+    ngx_uint_t                cluster;  /* scope=cluster */
+    struct ngx_si_proc_s    **asker;    /* who has links, NULL: nobody yet */
     ngx_si_limit_proc_t      *proc;     /* this one, once it has a stream */
 } ngx_si_limit_zone_t;
 
@@ -109,7 +151,11 @@ typedef struct {
     ngx_rbtree_key_t          key;
     ngx_si_limit_node_t      *node;     /* while the zone is locked */
     int64_t                   used;     /* ns of the bucket, before it */
+    int64_t                   cost;     /* ns of the bucket that it takes */
+    ngx_uint_t                share;    /* one of so many nodes', 0: all */
     int64_t                   wait;     /* ns until it passes, 0: now */
+    ngx_uint_t                asks;     /* this, once the zone is unlocked */
+    si_ask_t                  ask;
 } ngx_si_limit_look_t;
 
 
@@ -130,7 +176,8 @@ typedef struct {
     uint32_t                  reset;    /* s until there is one more */
     uint32_t                  retry;    /* Retry-After, s */
     u_char                    status;   /* ngx_si_limit_status_e */
-    u_char                    text[NGX_SI_LIMIT_NAME_MAX + 28]; /* RateLimit */
+    uint16_t                  share;    /* of the budget; 0: all of it */
+    u_char                    text[NGX_SI_LIMIT_NAME_MAX + 40]; /* RateLimit */
     ngx_array_t              *streams;  /* the limits that `held` is of */
     ngx_si_limit_count_t     *held[1];  /* NULL: not counted */
 } ngx_si_limit_ctx_t;
@@ -154,6 +201,25 @@ ngx_uint_t ngx_si_limit_charge(ngx_si_limit_look_t *look, ngx_uint_t n);
 ngx_uint_t ngx_si_limit_failed(ngx_si_limit_look_t *look);
 void ngx_si_limit_fail(ngx_si_limit_look_t *look);
 void ngx_si_limit_stat(ngx_si_limit_zone_t *zone, ngx_si_limit_stat_t *stat);
+int64_t ngx_si_limit_now(void);
+
+/*
+ * ngx_si_limit_quota.c: zones of the cluster.  All but _start, _send and
+ * _grant under the zone's mutex.
+ */
+void ngx_si_quota_start(struct ngx_si_proc_s *proc, ngx_log_t *log);
+/* whether a lease or this node's share lets the request pass */
+void ngx_si_quota_look(ngx_si_limit_look_t *look, int64_t now);
+void ngx_si_quota_spend(ngx_si_limit_look_t *look, int64_t now);
+/* whether it is time to ask for a slice */
+void ngx_si_quota_want(ngx_si_limit_look_t *look, int64_t now);
+void ngx_si_quota_init(ngx_si_limit_node_t *node, int64_t now);
+/* nothing would be lost with it */
+ngx_uint_t ngx_si_quota_idle(ngx_si_limit_node_t *node, int64_t now);
+void ngx_si_quota_forget(ngx_si_limit_node_t *node);
+void ngx_si_quota_send(ngx_si_limit_zone_t *zone, si_ask_t *ask);
+/* a GRANT; NULL, or why the link must be closed */
+const char *ngx_si_quota_grant(struct ngx_si_link_s *link, ngx_str_t *text);
 
 /* ngx_si_limit.c */
 ngx_int_t ngx_si_limit_init(ngx_conf_t *cf);

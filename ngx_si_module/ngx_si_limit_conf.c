@@ -23,7 +23,7 @@ static ngx_int_t ngx_si_limit_policy(ngx_conf_t *cf, ngx_si_limits_t *conf);
 static int ngx_libc_cdecl ngx_si_limit_cmp(const void *one, const void *two);
 
 
-/* si_limit_zone KEY zone=NAME:SIZE rate=RATE [burst=N] | streams=N; */
+/* si_limit_zone KEY zone=NAME:SIZE rate=R [burst=N] [scope=S] | streams=N; */
 
 char *
 ngx_si_limit_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -79,7 +79,17 @@ ngx_si_limit_conf_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "must have the parameter \"burst=N\" with a rate only";
     }
 
+    if (zone->streams && zone->cluster) {
+        return "must have the parameter \"scope=cluster\" with a rate only";
+    }
+
     zone->bucket = ngx_max(zone->bucket, 1) * zone->interval;
+
+    if (zone->cluster) {
+        /* what comes while a node waits for its turn must find room */
+        zone->bucket = ngx_max(zone->bucket, NGX_SI_QUOTA_BUCKET);
+        zone->asker = &smcf->proc;
+    }
 
     return ngx_si_limit_conf_share(cf, zone, &name, size);
 }
@@ -160,6 +170,16 @@ ngx_si_limit_conf_param(ngx_si_limit_zone_t *zone, ngx_str_t *value,
         }
 
         zone->streams = n;
+        return NULL;
+    }
+
+    if (ngx_strcmp(value->data, "scope=cluster") == 0) {
+        zone->cluster = 1;
+        return NULL;
+    }
+
+    if (ngx_strcmp(value->data, "scope=node") == 0) {
+        zone->cluster = 0;
         return NULL;
     }
 
@@ -385,6 +405,14 @@ ngx_si_limit_merge(ngx_conf_t *cf, ngx_array_t *zones, ngx_si_limits_t *prev,
                                      kind == NGX_SI_LIMIT_STREAMS)
                 != NGX_CONF_OK)
             {
+                return NGX_CONF_ERROR;
+            }
+
+            if (limit[i].zone->cluster && kind != NGX_SI_LIMIT_RATE) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "limit zone \"%V\" has \"scope=cluster\", "
+                                   "which only \"si_limit\" can use",
+                                   &limit[i].name);
                 return NGX_CONF_ERROR;
             }
         }

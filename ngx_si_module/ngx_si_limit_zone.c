@@ -8,18 +8,17 @@
  * request: processes agree on it, and 1 us would be too coarse for an
  * interval (300,000 r/s would be a tenth off).
  *
- * A key is the first half of its MD5: no credential is kept, and nodes are
- * of one size, so that one can become another.
+ * A key is the first half of its MD5: no credential is kept, and nodes of a
+ * zone are of one size, so that one can become another.
  */
 
 
 #include "ngx_si_module.h"
 
 
-#define NGX_SI_LIMIT_LAYOUT  3
+#define NGX_SI_LIMIT_LAYOUT  4
 
 
-static int64_t ngx_si_limit_now(void);
 static void ngx_si_limit_look(ngx_si_limit_look_t *look, int64_t now);
 static void ngx_si_limit_count(ngx_si_limit_look_t *look, ngx_uint_t pass,
     int64_t now);
@@ -52,10 +51,20 @@ ngx_si_limit_charge(ngx_si_limit_look_t *look, ngx_uint_t n)
 
     for (i = 0; i < n; i++) {
         ngx_si_limit_count(&look[i], pass, now);
+
+        if (look[i].limit->zone->cluster) {
+            ngx_si_quota_want(&look[i], now);
+        }
     }
 
     while (i--) {
         ngx_shmtx_unlock(&look[i].limit->zone->shpool->mutex);
+    }
+
+    for (i = 0; i < n; i++) {
+        if (look[i].asks) {
+            ngx_si_quota_send(look[i].limit->zone, &look[i].ask);
+        }
     }
 
     return pass;
@@ -120,7 +129,7 @@ ngx_si_limit_fail(ngx_si_limit_look_t *look)
 }
 
 
-static int64_t
+int64_t
 ngx_si_limit_now(void)
 {
     struct timespec  ts;
@@ -151,7 +160,15 @@ ngx_si_limit_look(ngx_si_limit_look_t *look, int64_t now)
     used = ngx_max(used, 0);
 
     look->used = used;
-    look->wait = ngx_max(used + zone->interval - zone->bucket, 0);
+    look->cost = zone->interval;
+    look->share = 0;
+    look->asks = 0;
+
+    if (zone->cluster) {
+        ngx_si_quota_look(look, now);
+    }
+
+    look->wait = ngx_max(look->used + look->cost - zone->bucket, 0);
 }
 
 
@@ -187,10 +204,17 @@ ngx_si_limit_count(ngx_si_limit_look_t *look, ngx_uint_t pass, int64_t now)
 
         node->node.key = look->key;
         ngx_rbtree_insert(&sh->tree, &node->node);
+        look->node = node;
     }
 
     ngx_queue_insert_head(&sh->queue, &node->queue);
-    node->tat = now + look->used + zone->interval;
+
+    if (zone->cluster) {
+        ngx_si_quota_spend(look, now);
+
+    } else {
+        node->tat = now + look->used + zone->interval;
+    }
 }
 
 
@@ -206,6 +230,7 @@ ngx_si_limit_node(ngx_si_limit_zone_t *zone, int64_t now)
     ngx_si_limit_node_t    *node, *oldest;
     ngx_si_limit_shared_t  *sh = zone->sh;
 
+    node = NULL;
     oldest = NULL;
 
     if (!ngx_queue_empty(&sh->queue)) {
@@ -213,23 +238,37 @@ ngx_si_limit_node(ngx_si_limit_zone_t *zone, int64_t now)
                                 ngx_si_limit_node_t, queue);
     }
 
-    if (oldest == NULL || oldest->tat > now) {
+    if (oldest == NULL || oldest->tat > now
+        || (zone->cluster && !ngx_si_quota_idle(oldest, now)))
+    {
         node = ngx_slab_alloc_locked(zone->shpool,
-                                     sizeof(ngx_si_limit_node_t));
+                                     zone->cluster
+                                         ? sizeof(ngx_si_quota_t)
+                                         : sizeof(ngx_si_limit_node_t));
         if (node) {
             sh->stat.keys++;
-            return node;
-        }
+            oldest = NULL;
 
-        sh->stat.no_room += (oldest != NULL);
+        } else {
+            sh->stat.no_room += (oldest != NULL);
+        }
     }
 
     if (oldest) {
         ngx_queue_remove(&oldest->queue);
         ngx_rbtree_delete(&sh->tree, &oldest->node);
+        node = oldest;
     }
 
-    return oldest;
+    if (node && zone->cluster) {
+        if (oldest) {
+            ngx_si_quota_forget(node);
+        }
+
+        ngx_si_quota_init(node, now);
+    }
+
+    return node;
 }
 
 
@@ -273,7 +312,8 @@ ngx_si_limit_zone_init(ngx_shm_zone_t *shm, void *data)
         zone->sh = sh;
 
         if (sh->layout == NGX_SI_LIMIT_LAYOUT
-            && sh->streams == (zone->streams > 0))
+            && sh->streams == (zone->streams > 0)
+            && sh->cluster == zone->cluster)
         {
             return NGX_OK;
         }
@@ -291,9 +331,11 @@ ngx_si_limit_zone_init(ngx_shm_zone_t *shm, void *data)
 
     sh->layout = NGX_SI_LIMIT_LAYOUT;
     sh->streams = zone->streams > 0;
+    sh->cluster = zone->cluster;
 
     ngx_rbtree_init(&sh->tree, &sh->sentinel, ngx_rbtree_insert_value);
     ngx_queue_init(&sh->queue);
+    ngx_queue_init(&sh->leases);
 
     /* a full zone is nothing to log: see the counter of evictions */
     zone->shpool->log_nomem = 0;

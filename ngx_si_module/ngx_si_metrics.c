@@ -12,7 +12,7 @@
 
 #define NGX_SI_METRICS_EDGE  (8 * 1024)     /* room for the edge's own */
 #define NGX_SI_LABEL_ROOM    64             /* beside the pool's name */
-#define NGX_SI_METRICS_ZONE  1024           /* room for one zone of limits */
+#define NGX_SI_METRICS_ZONE  2048           /* room for one zone of limits */
 
 
 typedef struct {
@@ -30,7 +30,8 @@ static size_t ngx_si_metrics_size(ngx_si_status_t *st);
 static u_char *ngx_si_metrics_edge(u_char *p, u_char *end,
     ngx_si_status_t *st);
 static u_char *ngx_si_metrics_limits(u_char *p, u_char *end,
-    ngx_si_status_t *st);
+    ngx_si_status_t *st, const ngx_si_metric_t *m, ngx_uint_t n,
+    ngx_uint_t cluster);
 static u_char *ngx_si_metrics_head(u_char *p, u_char *end,
     const ngx_si_metric_t *m);
 static u_char *ngx_si_metrics_workers(u_char *p, u_char *end,
@@ -116,6 +117,29 @@ static const ngx_si_metric_t  ngx_si_metrics_zone[] = {
 
     { "si_limit_keys", "gauge", "Keys that the zone holds.",
       NULL, offsetof(ngx_si_limit_stat_t, keys) }
+};
+
+
+/* of each that is shared by all nodes */
+
+static const ngx_si_metric_t  ngx_si_metrics_cluster[] = {
+
+    { "si_limit_slices_total", "counter",
+      "Questions for slices of the cluster's budget, by what came of them.",
+      "result=\"asked\"", offsetof(ngx_si_limit_stat_t, asked) },
+
+    { "si_limit_slices_total", NULL, NULL,
+      "result=\"granted\"", offsetof(ngx_si_limit_stat_t, granted) },
+
+    { "si_limit_slices_total", NULL, NULL,
+      "result=\"denied\"", offsetof(ngx_si_limit_stat_t, denied) },
+
+    { "si_limit_degraded", "gauge",
+      "Whether this node has only its share, as Redis is away.",
+      NULL, offsetof(ngx_si_limit_stat_t, degraded) },
+
+    { "si_limit_nodes", "gauge", "Nodes that share the budget, 0: unknown.",
+      NULL, offsetof(ngx_si_limit_stat_t, nodes) }
 };
 
 
@@ -235,7 +259,12 @@ ngx_si_metrics_edge(u_char *p, u_char *end, ngx_si_status_t *st)
                                     sum[m->counter]);
     }
 
-    p = ngx_si_metrics_limits(p, end, st);
+    p = ngx_si_metrics_limits(p, end, st, ngx_si_metrics_zone,
+                              sizeof(ngx_si_metrics_zone)
+                                  / sizeof(ngx_si_metric_t), 0);
+    p = ngx_si_metrics_limits(p, end, st, ngx_si_metrics_cluster,
+                              sizeof(ngx_si_metrics_cluster)
+                                  / sizeof(ngx_si_metric_t), 1);
 
     p = ngx_slprintf(p, end, "# HELP si_worker_up Whether the worker "
                      "answered within a second.\n"
@@ -251,29 +280,31 @@ ngx_si_metrics_edge(u_char *p, u_char *end, ngx_si_status_t *st)
 }
 
 
+/* n metrics of the limits' zones; cluster: only of those that nodes share */
+
 static u_char *
-ngx_si_metrics_limits(u_char *p, u_char *end, ngx_si_status_t *st)
+ngx_si_metrics_limits(u_char *p, u_char *end, ngx_si_status_t *st,
+    const ngx_si_metric_t *m, ngx_uint_t n, ngx_uint_t cluster)
 {
-    ngx_uint_t              i, n;
+    ngx_uint_t              i;
     ngx_array_t            *zones = &st->proc->conf->limit_zones;
     ngx_si_limit_stat_t     stat;
     ngx_si_limit_zone_t   **zone = zones->elts;
-    const ngx_si_metric_t  *m = ngx_si_metrics_zone;
 
-    if (zones->nelts == 0) {
-        return p;
-    }
-
-    for (i = 0; i < sizeof(ngx_si_metrics_zone) / sizeof(*m); i++, m++) {
+    for ( /* void */ ; zones->nelts && n; n--, m++) {
         p = ngx_si_metrics_head(p, end, m);
 
-        for (n = 0; n < zones->nelts; n++) {
-            ngx_si_limit_stat(zone[n], &stat);
+        for (i = 0; i < zones->nelts; i++) {
+            if (cluster && !zone[i]->cluster) {
+                continue;
+            }
+
+            ngx_si_limit_stat(zone[i], &stat);
 
             /* names of zones need no escape, see ngx_si_limit_conf.c */
 
             p = ngx_slprintf(p, end, "%s{zone=\"%V\"%s%s} %ui\n", m->name,
-                             &zone[n]->shm->shm.name, m->label ? "," : "",
+                             &zone[i]->shm->shm.name, m->label ? "," : "",
                              m->label ? m->label : "",
                              *(ngx_uint_t *) ((u_char *) &stat + m->counter));
         }

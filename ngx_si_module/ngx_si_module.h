@@ -342,6 +342,8 @@ struct ngx_si_proc_s {
     ngx_connection_t          dummy;    /* data of the events below */
     ngx_event_t               tick;
     ngx_event_t               flush;
+    ngx_event_t               quota;    /* limits of the cluster, see there */
+    ngx_si_slot_t            *quota_slot;   /* who answers, NULL: unknown */
     ngx_si_main_conf_t       *conf;
     ngx_queue_t               buckets[NGX_SI_BUCKETS];
     ngx_uint_t                fill;     /* bucket of the next request */

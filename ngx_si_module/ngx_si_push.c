@@ -32,6 +32,9 @@ ngx_si_push_take(ngx_si_link_t *link, const u_char *p, size_t len)
     case SI_PUSH_REVOKED:
         return ngx_si_push_revoke(link->pool->proc, &rest);
 
+    case SI_PUSH_GRANT:
+        return ngx_si_quota_grant(link, &rest);
+
     default:
         return "unknown PUSH";
     }

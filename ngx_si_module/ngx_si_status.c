@@ -122,7 +122,7 @@ ngx_si_status_edge(ngx_si_status_t *st)
     ngx_si_pool_t  **pools;
 
     pools = st->proc->conf->pools.elts;
-    size = 2048 + st->proc->conf->limit_zones.nelts * 256;
+    size = 2048 + st->proc->conf->limit_zones.nelts * 512;
 
     for (i = 0; i < st->proc->conf->pools.nelts; i++) {
         size += pools[i]->nlinks * (6 * SI_KEY_MAX + 128);
@@ -223,9 +223,20 @@ ngx_si_status_limits(u_char *p, u_char *end, ngx_si_proc_t *proc)
 
         p = ngx_slprintf(p, end,
                          "%s\"%V\":{\"passed\":%ui,\"limited\":%ui,"
-                         "\"dry_run\":%ui,\"no_room\":%ui,\"keys\":%ui}",
+                         "\"dry_run\":%ui,\"no_room\":%ui,\"keys\":%ui",
                          i ? "," : "", &zone[i]->shm->shm.name, st.passed,
                          st.limited, st.dry_run, st.no_room, st.keys);
+
+        if (zone[i]->cluster) {
+            p = ngx_slprintf(p, end,
+                             ",\"asked\":%ui,\"granted\":%ui,"
+                             "\"denied\":%ui,\"nodes\":%ui,"
+                             "\"degraded\":%s",
+                             st.asked, st.granted, st.denied, st.nodes,
+                             st.degraded ? "true" : "false");
+        }
+
+        p = ngx_slprintf(p, end, "}");
     }
 
     return ngx_slprintf(p, end, "},\"links\":[");

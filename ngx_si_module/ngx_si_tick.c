@@ -60,6 +60,8 @@ ngx_si_tick_init(ngx_si_proc_t *proc, ngx_log_t *log)
     proc->flush.handler = ngx_si_tick_flush;
     proc->flush.log = log;
 
+    ngx_si_quota_start(proc, log);
+
     return NGX_OK;
 }
 

@@ -179,6 +179,36 @@ static void test_noise(void)
     ok(bad == 0, "noise is refused or read within its bounds");
 }
 
+/* ASK and GRANT come out as they went in; cut, longer or with a wrong length of the name they are malformed. */
+static void test_quota(void)
+{
+    uint8_t    p[128];
+    si_ask_t   ask = { 1ull << 63, 2, 3ull << 40, 4, 5, 6, 2, (const uint8_t *) "ab" }, a;
+    si_grant_t grant = { 1, 1ull << 50, 9, 8, 7, 1, SI_LIMIT_MAX, (const uint8_t *) "abcdefghijklmnopqrstuvwx" }, g;
+    size_t     n = SI_ASK_HEAD + 2, m = SI_GRANT_HEAD + SI_LIMIT_MAX;
+    int        bad = 0;
+
+    si_ask_put(p, &ask);
+    ok(si_ask_get(p, n, &a) && a.key == ask.key && a.interval == 2 && a.bucket == ask.bucket && a.want == 4 && a.debt == 5
+       && a.back == 6 && a.name_len == 2 && memcmp(a.name, "ab", 2) == 0, "an ASK");
+    for (size_t i = 0; i < sizeof p; i++) {
+        bad += si_ask_get(p, i, &a) != (i == n);
+    }
+    memset(p + 8, 0, 8);
+    bad += si_ask_get(p, n, &a);
+    ok(bad == 0, "of no other length, and not without an interval");
+    si_grant_put(p, &grant);
+    bad = 0;
+    ok(si_grant_get(p, m, &g) && g.key == 1 && g.level == grant.level && g.want == 9 && g.granted == 8 && g.nodes == 7
+       && g.away == 1 && g.name_len == SI_LIMIT_MAX, "a GRANT");
+    for (size_t i = 0; i < sizeof p; i++) {
+        bad += si_grant_get(p, i, &g) != (i == m);
+    }
+    si_put32(p + 20, 10);
+    bad += si_grant_get(p, m, &g);
+    ok(bad == 0, "of no other length, and not of more than was wanted");
+}
+
 int main(void)
 {
     test_numbers();
@@ -189,5 +219,6 @@ int main(void)
     test_cut();
     test_bad_fields();
     test_noise();
+    test_quota();
     return done_testing();
 }

@@ -19,6 +19,7 @@
 #include "run/co.h"
 #include "run/loop.h"
 #include "run/master.h"
+#include "store/quota.h"
 #include "store/verdict.h"
 #include "turn/bus.h"
 #include "turn/conv.h"
@@ -124,6 +125,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
         si_die("cannot listen in %s", conf->sockets);
     }
     links_load(turns_running);
+    quotas_init();
     co_spawn("start", co_start, (void *) (uintptr_t) died);
     loop_run();
 

@@ -31,6 +31,7 @@ typedef struct proc {
     struct sockets  *sockets;  /* api/socket */
     struct feeds    *feeds;    /* turn/feed */
     struct verdicts *verdicts; /* store/verdict */
+    struct quotas   *quotas;   /* store/quota */
     struct gateway  *gateway;  /* llm/gateway */
 } proc_t;
 

@@ -39,6 +39,9 @@
  *
  * What concerns no call (id 0):
  *
+ *   ASK si_ask_put()              ->    a slice of a limit of the whole cluster; answered by
+ *                                 <-    PUSH GRANT, or not at all: then the edge asks again
+ *
  *                                 <-    PUSH u8 kind, bytes       REVOKED: a credential as HEAD has named it; its
  *                                       streams end, and those whose HEAD is under way
  *
@@ -67,6 +70,7 @@
 #define SI_ID_MAX         240u           /* an event id as text; its length is one byte */
 #define SI_TICKET_MAX     64u            /* a ticket: what is longer is cut, and is none */
 #define SI_KEY_MAX        128u           /* a log key, an instance name */
+#define SI_LIMIT_MAX      24u            /* name of a limit's zone */
 
 enum si_frame_type {
     SI_F_HELLO = 1,     /* both: the first frame of each side */
@@ -85,6 +89,7 @@ enum si_frame_type {
     SI_F_PONG,          /* worker: payload u32 running turns, u32 calls */
     SI_F_READERS,       /* edge: payload u32 seq, u32 count */
     SI_F_PUSH,          /* worker: id 0, payload u8 kind and what belongs to it */
+    SI_F_ASK,           /* edge: id 0, payload si_ask_put() */
     SI_F_TYPES
 };
 
@@ -97,7 +102,8 @@ enum si_frame_flag {
 };
 
 enum si_push_kind {
-    SI_PUSH_REVOKED = 2     /* a credential of SI_KEY_MAX bytes at most */
+    SI_PUSH_REVOKED = 2,    /* a credential of SI_KEY_MAX bytes at most */
+    SI_PUSH_GRANT           /* si_grant_put(), to the edge process that asked */
 };
 
 /* Fields of HELLO, OPEN and HEAD: {u8 tag; u32 length; bytes}. */
@@ -239,6 +245,80 @@ static inline int si_field_next(const uint8_t **p, const uint8_t *end, si_field_
     f->data = *p + 5;
     *p += 5 + f->length;
     return 1;
+}
+
+/* What a node wants of a key's bucket, and what it has to say of it. Numbers without a unit are requests. */
+typedef struct si_ask {
+    uint64_t       key;         /* digest of its value */
+    uint64_t       interval;    /* ns between two requests, > 0 */
+    uint64_t       bucket;      /* ns: burst * interval */
+    uint32_t       want;        /* as many as there are, up to this; none is fine, too */
+    uint32_t       debt;        /* passed without a lease: charged in any case */
+    uint32_t       back;        /* of a lease that ended unused */
+    uint8_t        name_len;    /* 1 to SI_LIMIT_MAX */
+    const uint8_t *name;        /* of the zone */
+} si_ask_t;
+
+typedef struct si_grant {
+    uint64_t       key;
+    uint64_t       level;       /* ns: what the bucket holds now, what was granted included; above `bucket` after debts */
+    uint32_t       want;        /* as it was asked for */
+    uint32_t       granted;     /* <= want */
+    uint32_t       nodes;       /* that share the budget; 0: not known */
+    uint8_t        away;        /* 1: there is no telling, Redis does not answer; level and granted are 0 */
+    uint8_t        name_len;
+    const uint8_t *name;
+} si_grant_t;
+
+#define SI_ASK_HEAD    37u
+#define SI_GRANT_HEAD  30u
+
+/* Writes SI_ASK_HEAD + name_len bytes. */
+static inline void si_ask_put(uint8_t *p, const si_ask_t *a)
+{
+    si_put64(p, a->key);
+    si_put64(p + 8, a->interval);
+    si_put64(p + 16, a->bucket);
+    si_put32(p + 24, a->want);
+    si_put32(p + 28, a->debt);
+    si_put32(p + 32, a->back);
+    p[36] = a->name_len;
+    memcpy(p + SI_ASK_HEAD, a->name, a->name_len);
+}
+
+/* 1, or 0 if it is malformed. name points into the payload. */
+static inline int si_ask_get(const uint8_t *p, size_t n, si_ask_t *a)
+{
+    if (n < SI_ASK_HEAD || p[36] == 0 || p[36] > SI_LIMIT_MAX || n != SI_ASK_HEAD + p[36]) {
+        return 0;
+    }
+    *a = (si_ask_t) { si_get64(p), si_get64(p + 8), si_get64(p + 16), si_get32(p + 24), si_get32(p + 28), si_get32(p + 32),
+                      p[36], p + SI_ASK_HEAD };
+    return a->interval > 0;
+}
+
+/* Writes SI_GRANT_HEAD + name_len bytes. */
+static inline void si_grant_put(uint8_t *p, const si_grant_t *g)
+{
+    si_put64(p, g->key);
+    si_put64(p + 8, g->level);
+    si_put32(p + 16, g->want);
+    si_put32(p + 20, g->granted);
+    si_put32(p + 24, g->nodes);
+    p[28] = g->away;
+    p[29] = g->name_len;
+    memcpy(p + SI_GRANT_HEAD, g->name, g->name_len);
+}
+
+/* As si_ask_get(). */
+static inline int si_grant_get(const uint8_t *p, size_t n, si_grant_t *g)
+{
+    if (n < SI_GRANT_HEAD || p[28] > 1 || p[29] == 0 || p[29] > SI_LIMIT_MAX || n != SI_GRANT_HEAD + p[29]) {
+        return 0;
+    }
+    *g = (si_grant_t) { si_get64(p), si_get64(p + 8), si_get32(p + 16), si_get32(p + 20), si_get32(p + 24), p[28], p[29],
+                        p + SI_GRANT_HEAD };
+    return g->granted <= g->want;
 }
 
 #endif

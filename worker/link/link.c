@@ -257,6 +257,25 @@ void links_push(uint8_t kind, const void *p, size_t n)
     }
 }
 
+void links_asks(void (*fn)(uint64_t link, const si_ask_t *ask))
+{
+    proc.links->ask = fn;
+}
+
+void links_grant(uint64_t link, const si_grant_t *grant)
+{
+    uint8_t text[SI_GRANT_HEAD + SI_LIMIT_MAX];
+
+    si_grant_put(text, grant);
+    list_each(it, &proc.links->all) {
+        link_t *l = list_entry(it, link_t, node);
+
+        if (l->serial == link) {
+            link_push(l, SI_PUSH_GRANT, text, SI_GRANT_HEAD + grant->name_len);
+        }
+    }
+}
+
 void links_exit(void)
 {
     struct links *ls = proc.links;

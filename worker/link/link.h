@@ -8,6 +8,8 @@
 #include "base/base.h"
 
 struct call;
+struct si_ask;
+struct si_grant;
 
 /*
  * Listens. `handler` runs in a coroutine of its own for each call and must answer it (head and end,
@@ -22,6 +24,10 @@ int  links_publish(void);
 void links_drain(void);
 /* Says it to every edge process (SI_PUSH_...): n bytes, SI_DATA_MAX - 1 at most. */
 void links_push(uint8_t kind, const void *p, size_t n);
+/* ASK has come on that link: fn must not block; what it is told of lives until it returns. After links_init(). */
+void links_asks(void (*fn)(uint64_t link, const struct si_ask *ask));
+/* The answer to it, if the link still is there. */
+void links_grant(uint64_t link, const struct si_grant *grant);
 /* Calls being handled. */
 size_t links_calls(void);
 /* `turns` says how many turns run now: PONG carries it to the edge (least loaded). None: 0. After links_init(). */

@@ -214,6 +214,19 @@ static const char *got_ping(link_t *l, const si_frame_t *f, const uint8_t *paylo
     return NULL;
 }
 
+static const char *got_ask(link_t *l, const si_frame_t *f, const uint8_t *p)
+{
+    si_ask_t ask;
+
+    if (!si_ask_get(p, f->length, &ask)) {
+        return "malformed ASK";
+    }
+    if (proc.links->ask != NULL) {
+        proc.links->ask(l->serial, &ask);
+    }
+    return NULL;
+}
+
 /* What an edge may send. Types that are missing here are the worker's. */
 static const struct rule {
     const char *(*fn)(link_t *l, const si_frame_t *f, const uint8_t *p);
@@ -229,6 +242,7 @@ static const struct rule {
     [SI_F_CREDIT]  = { call_got_credit,   0,          true,  true,  4 },
     [SI_F_DETACH]  = { evlog_got_detach,  0,          true,  true,  4 },
     [SI_F_READERS] = { evlog_got_readers, 0,          true,  true,  8 },
+    [SI_F_ASK]     = { got_ask,           0,          false, false, 0 },
     [SI_F_PING]    = { got_ping,          0,          false, true,  0 },
 };
 
@@ -361,6 +375,7 @@ void link_new(int fd)
 {
     link_t *l = si_calloc(sizeof *l);
 
+    l->serial = ++proc.links->serials;
     l->in_cap = LINK_IN;
     l->in = si_malloc(l->in_cap);
     buf_init(&l->out, LINK_OUT_MAX);

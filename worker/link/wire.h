@@ -27,6 +27,8 @@ struct links {
     size_t    nlinks, ncalls, max_calls;
     void    (*co_handler)(call_t *call);
     size_t  (*turns)(void);
+    void    (*ask)(uint64_t link, const si_ask_t *ask);
+    uint64_t  serials;                  /* the last one given out */
     char     *folder;
     bool      published, draining;
     uint64_t  log_ids;                  /* the last one given out */
@@ -34,6 +36,7 @@ struct links {
 
 typedef struct link {
     list_t    node;                     /* links.all */
+    uint64_t  serial;                   /* its name for who may outlive it */
     watch_t   watch;
     ltimer_t  hello_by;
     char      peer[SI_KEY_MAX + 1];     /* as HELLO names it, "" before */

@@ -64,6 +64,9 @@ int co_store_bury(arena_t *a, const char *instance);
 #define WORKERS_MAX  4096
 int co_store_workers(arena_t *a, const char *me, const char *const **out, size_t *n);
 
+/* How many nodes have a worker that lives. */
+int co_store_nodes(arena_t *a, uint32_t *n);
+
 typedef struct {
     const char *tenant, *user, *conversation, *owner;
 } claim_t;

@@ -62,6 +62,17 @@ int co_store_workers(arena_t *a, const char *me, const char *const **out, size_t
     return 0;
 }
 
+int co_store_nodes(arena_t *a, uint32_t *n)
+{
+    pg_batch_t *b = pg_batch(a, NULL, NULL);
+    int         rc;
+
+    pg_add(b, "SELECT count(DISTINCT regexp_replace(instance, '/[^/]*$', '')) AS n FROM worker WHERE NOT buried AND lease_until > now()", 0);
+    rc = co_store_run(b, "pg:nodes");
+    *n = rc ? 0 : (uint32_t) row_int(b, 0, 0, "n");
+    return rc;
+}
+
 /*
  * The owner is read by a statement of its own, because only that sees a row which somebody else inserted meanwhile.
  * A new claim starts at epoch 1; every change of owner adds one.
