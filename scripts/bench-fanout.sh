@@ -119,6 +119,11 @@ si_ready() { until [ "$(curl -s -o /dev/null -w '%{http_code}' "$SI_URL/readyz")
 
 si_publish() { api "/v1/conversations/$conversation/turns" '{"input":"Say what time it is."}' >"$work/turn.json"; }
 
+si_own_publish() {
+    curl -sS --no-progress-meter -Z --parallel-max 8 --retry 10 -f -K "$work/turns" -d '{"input":"Say what time it is."}' -H 'Prefer: respond-async' \
+        -H "Authorization: Bearer $SI_KEY" -H 'Content-Type: application/json' >"$work/turn.json"
+}
+
 si_prepare() {
     si_pid=$(fresh_worker "$SI_NGINX_PID")
     si_ready
@@ -171,26 +176,31 @@ nchan_stop() {
     while kill -0 "$nchan_master" 2>/dev/null; do sleep 0.02; done
 }
 
-# Posts EVENTS stamped messages of LENGTH bytes, DELAY ms apart, on one connection.
-nchan_publish() {
+nchan_publish() { nchan_post 0 0; }
+nchan_own_publish() { nchan_post 0 $((spoken - 1)); }
+
+# Posts EVENTS stamped messages of LENGTH bytes to each channel FIRST..LAST, DELAY ms apart in each, on one connection.
+nchan_post() {
     perl -MIO::Socket::INET -MTime::HiRes=clock_gettime,CLOCK_MONOTONIC,sleep -e '
-        my ($port, $events, $delay, $length) = @ARGV;
+        my ($port, $events, $delay, $length, $first, $last) = @ARGV;
+        my $channels = $last - $first + 1;
         my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 5) or die "nchan: $!\n";
         $s->sockopt(6, 1);
         my $due = clock_gettime(CLOCK_MONOTONIC);
-        for (1 .. $events) {
+        for my $n (0 .. $events * $channels - 1) {
+            my $c = $first + $n % $channels;
             my $wait = $due - clock_gettime(CLOCK_MONOTONIC);
             sleep $wait if $wait > 0;
-            $due += $delay / 1000;
+            $due += $delay / 1000 / $channels;
             my $body = sprintf "t=%015.0f ", clock_gettime(CLOCK_MONOTONIC) * 1e9;
             $body .= "x" x ($length - length $body);
-            syswrite $s, "POST /pub?c=0 HTTP/1.1\r\nHost: bench\r\nContent-Length: $length\r\n\r\n$body";
+            syswrite $s, "POST /pub?c=$c HTTP/1.1\r\nHost: bench\r\nContent-Length: $length\r\n\r\n$body";
             my $in = "";
             until ($in =~ /\r\n\r\n/) { sysread($s, $in, 4096, length $in) or die "nchan closed\n"; }
             my ($n) = $in =~ /^Content-Length: (\d+)/mi;
             $in =~ s/^.*?\r\n\r\n//s;
             while (length $in < ($n // 0)) { sysread($s, $in, 4096, length $in) or die "nchan closed\n"; }
-        }' "$nchan_port" "$events" "$delay" "$nchan_length"
+        }' "$nchan_port" "$events" "$delay" "$nchan_length" "$1" "$2"
 }
 
 nchan_prepare() {
@@ -235,11 +245,12 @@ bare_stop() {
 
 # --- one round of one server: NAME us-per-delivery p50 p99 max ---
 
+# round NAME [_own]: to all readers on one channel, or to one on each channel that is spoken to.
 round() {
     local name=$1 pid="${1}_pid" before after line n
     [ "$(ask "$name" "round $events ${more[$name]}")" = armed ] || die "$name: its client is out of step"
     before=$(cpu_ns "${!pid}")
-    "${name}_publish"
+    "$name${2:-}_publish"
     line=$(answer "$name")
     after=$(cpu_ns "${!pid}")
     [ "$(field missing "$line") $(field errors "$line")" = '0 0' ] || die "$name: events are missing: $line"
@@ -306,27 +317,66 @@ fanout_table() {
         }' "$work/rounds"
 }
 
-# Each reader on a channel of its own: memory only. A message to each would be as many turns, which `bench turns` measures.
-fanout_own() {
-    local n=$1 i si_idle nchan_idle
-    say "$n readers on $n channels of their own"
-    events=10 delay=20
-    model_start "$events" "$delay"
-    si_prepare
+# N conversations: paths of their events, and of the turns of the first SPOKEN.
+si_conversations() {
+    local n=$1 i
     for ((i = 0; i < n; i++)); do printf 'url = "%s/v1/conversations"\n' "$SI_URL"; done >"$work/make"
     curl -sS --fail-early -f -K "$work/make" -d '{}' -H "Authorization: Bearer $SI_KEY" -H 'Content-Type: application/json' |
         grep -o '{"id":"[^"]*' | sed 's/.*"/\/v1\/conversations\//; s/$/\/events/' >"$work/paths"
-    readers si "$si_port" "$n" "@$work/paths" "Authorization: Bearer $SI_KEY"
+    tail -n +$((spoken + 1)) "$work/paths" >"$work/paths.idle"
+    head -n "$spoken" "$work/paths" | sed "s,^,url = \"$SI_URL,; s,events\$,turns\"," >"$work/turns"
+}
+
+# own_rounds NAME PID: events to some of its readers, with the model's tokens half a second apart.
+own_rounds() {
+    local i
+    for ((i = 0; i < ROUNDS; i++)); do round "$1" _own >>"$work/rounds"; done
+    hang_up "$1" "$2" 10000000
+    [ "$n" = "$spoken" ] || hang_up "$1_idle" "$2" 10000000
+}
+
+# Each reader on a channel of its own. Events to each would be as many turns, so no more than 1000 are spoken to; the requests
+# that publish are in the CPU of both: a turn for 20 tokens at Si, a POST for each message at nchan.
+fanout_own() {
+    local n=$1 spoken=$(($1 < 1000 ? $1 : 1000)) si_idle nchan_idle
+    : >"$work/rounds"
+    events=10 delay=20
+    model_start "$events" "$delay"
+    si_prepare
+    si_conversations "$n"
+    readers si "$si_port" "$spoken" "@$work/paths" "Authorization: Bearer $SI_KEY"
+    [ "$n" = "$spoken" ] || readers si_idle "$si_port" $((n - spoken)) "@$work/paths.idle" "Authorization: Bearer $SI_KEY"
     si_idle=$(pss_still "$si_pid" "$SI_NGINX_PID")
-    hang_up si "$si_pid" 10000000
+    say "$n readers on $n channels, 20 events 500 ms apart to $spoken of them, $ROUNDS rounds"
+    model_start 20 500
+    events=20 delay=500
+    own_rounds si "$si_pid"
+    events=10 delay=20
     nchan_prepare
-    readers nchan "$nchan_port" "$n" '/sub?c=%d' 'Accept: text/event-stream'
+    readers nchan "$nchan_port" "$spoken" '/sub?c=%d' 'Accept: text/event-stream'
+    [ "$n" = "$spoken" ] || readers nchan_idle "$nchan_port" $((n - spoken)) '/sub?c=idle%d' 'Accept: text/event-stream'
     nchan_idle=$(pss_still "$nchan_pid" "$nchan_master")
-    hang_up nchan "$nchan_pid" 10000000
+    events=20 delay=500
+    own_rounds nchan "$nchan_pid"
     nchan_stop
-    awk -v n="$n" -v a=$((si_idle - si_pss0)) -v b=$((nchan_idle - nchan_pss0)) 'BEGIN {
-        printf "PSS per idle reader with a channel each, %d readers: Si %.2f KiB (bound 5: %s), nchan %.2f KiB\n\n", n, a / n,
-            a / n <= 5 ? "holds" : "MISSED", b / n }'
+    own_table "$n" $((si_idle - si_pss0)) $((nchan_idle - nchan_pss0))
+}
+
+# The median of field K of what the rounds of NAME gave.
+median() { awk -v name="$1" -v k="$2" '$1 == name { print $k }' "$work/rounds" | sort -g | sed -n "$(((ROUNDS + 1) / 2))p"; }
+
+own_table() {
+    local k=2 title si nchan
+    printf '\n%-34s %9s %9s\n' "$1 readers, a channel each, medians" Si nchan
+    for title in 'CPU per delivery, us' 'latency p50, ms' 'latency p99, ms' 'latency max, ms'; do
+        printf '%-34s %9.2f %9.2f\n' "$title" "$(median si $k)" "$(median nchan $k)"
+        k=$((k + 1))
+    done
+    si=$(median si 2) nchan=$(median nchan 2)
+    awk -v n="$1" -v a="$2" -v b="$3" -v c="$si" -v d="$nchan" 'BEGIN {
+        printf "%-34s %9.2f %9.2f\n", "PSS per idle reader, KiB", a / n, b / n
+        printf "CPU: Si/nchan %.2f (bound 0.7: %s), memory: Si %.2f KiB (bound 5: %s)\n\n", c / d, c / d <= 0.7 ? "holds" : "MISSED",
+            a / n, a / n <= 5 ? "holds" : "MISSED" }'
 }
 
 # fanout_flat READERS SECONDS: messages, then some heartbeats of 1 s, again and again; then what is left when all have gone.
