@@ -18,8 +18,8 @@ static ngx_int_t ngx_si_auth_accept(ngx_http_request_t *r,
     ngx_si_identity_t *id, ngx_uint_t cached);
 static ngx_int_t ngx_si_auth_refuse(ngx_http_request_t *r,
     si_jwt_reason_t reason);
-static ngx_int_t ngx_si_auth_answer(ngx_http_request_t *r, const char *code,
-    const char *detail, ngx_str_t *challenge);
+static ngx_int_t ngx_si_auth_answer(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, const char *detail, ngx_str_t *challenge);
 
 
 static ngx_str_t  ngx_si_auth_challenge = ngx_string("WWW-Authenticate");
@@ -58,7 +58,7 @@ ngx_si_auth_handler(ngx_http_request_t *r)
     rc = ngx_si_auth_credential(r, &token) ? NGX_OK : ngx_si_cookie(r, &token);
 
     if (rc == NGX_ABORT) {
-        return ngx_si_auth_answer(r, "foreign_origin",
+        return ngx_si_auth_answer(r, NGX_HTTP_FORBIDDEN, "foreign_origin",
                                   "the cookie came from another page", NULL);
     }
 
@@ -68,13 +68,29 @@ ngx_si_auth_handler(ngx_http_request_t *r)
             return NGX_DECLINED;
         }
 
-        return ngx_si_auth_answer(r, "unauthorized",
+        return ngx_si_auth_answer(r, NGX_HTTP_UNAUTHORIZED, "unauthorized",
                                   "send Authorization: Bearer <token>",
                                   &challenge);
     }
 
     reason = ngx_si_auth_verify(smcf->proc->auth, slcf->jwt, &token, &id,
                                 &cached);
+
+    if (reason == SI_JWT_KID && slcf->jwt->source) {
+        rc = ngx_si_keys_wait(r, slcf->jwt->source);
+
+        if (rc == NGX_BUSY) {
+            ngx_si_count(smcf->proc, NGX_SI_KEYLESS, 1);
+            return ngx_si_auth_answer(r, NGX_HTTP_SERVICE_UNAVAILABLE,
+                                      "keys_unavailable", "the issuer's keys "
+                                      "are not known now; try again soon",
+                                      NULL);
+        }
+
+        if (rc != NGX_DECLINED) {
+            return rc;
+        }
+    }
 
     if (reason != SI_JWT_OK) {
         ngx_si_count(smcf->proc, NGX_SI_AUTH + reason, 1);
@@ -286,24 +302,25 @@ ngx_si_auth_refuse(ngx_http_request_t *r, si_jwt_reason_t reason)
                                  "error_description=\"%s\"", detail)
                     - p;
 
-    return ngx_si_auth_answer(r, "invalid_token", detail, &challenge);
+    return ngx_si_auth_answer(r, NGX_HTTP_UNAUTHORIZED, "invalid_token",
+                              detail, &challenge);
 }
 
 
-/* without a challenge no other credential would do, and it is 403 */
-
 static ngx_int_t
-ngx_si_auth_answer(ngx_http_request_t *r, const char *code,
-    const char *detail, ngx_str_t *challenge)
+ngx_si_auth_answer(ngx_http_request_t *r, ngx_uint_t status,
+    const char *code, const char *detail, ngx_str_t *challenge)
 {
     ngx_int_t                  rc;
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
-    if (clcf->satisfy == NGX_HTTP_SATISFY_ANY) {
+    if (clcf->satisfy == NGX_HTTP_SATISFY_ANY
+        && status != NGX_HTTP_SERVICE_UNAVAILABLE)
+    {
         /* another check of this phase may let it in */
-        return challenge ? NGX_HTTP_UNAUTHORIZED : NGX_HTTP_FORBIDDEN;
+        return status;
     }
 
     rc = ngx_http_discard_request_body(r);
@@ -313,9 +330,10 @@ ngx_si_auth_answer(ngx_http_request_t *r, const char *code,
     }
 
     if (rc == NGX_OK) {
-        rc = ngx_si_problem_send(r, challenge ? NGX_HTTP_UNAUTHORIZED
-                                              : NGX_HTTP_FORBIDDEN,
-                                 challenge ? "Unauthorized" : "Forbidden",
+        rc = ngx_si_problem_send(r, status,
+                                 status == NGX_HTTP_UNAUTHORIZED ? "Unauthorized"
+                                 : status == NGX_HTTP_FORBIDDEN ? "Forbidden"
+                                 : "Service Unavailable",
                                  code, detail);
     }
 

@@ -15,16 +15,41 @@
 #define NGX_SI_AUTH_KEY      0x0002     /* API keys, which the worker checks */
 #define NGX_SI_AUTH_JWT      0x0004
 
+#define NGX_SI_AUTH_DIGEST   32
 #define NGX_SI_AUTH_CACHED   4096       /* tokens that a process remembers */
 #define NGX_SI_AUTH_TEXT     255        /* bytes of a tenant or user */
 #define NGX_SI_AUTH_SCOPES   1024       /* bytes of all scopes */
 #define NGX_SI_AUTH_KEYS     SI_JSON_TEXT   /* bytes of a file of keys */
 
 
+struct ngx_si_pool_s;
+struct ngx_si_link_s;
+
+
+/* an issuer whose keys the workers of a pool fetch, as it is known here */
+
+typedef struct {
+    ngx_queue_t               queue;    /* pool->sources */
+    ngx_str_t                 name;
+    struct ngx_si_pool_s     *pool;
+
+    /* of this process: */
+    si_jwks_t                *set;      /* heap; NULL: none has come */
+    u_char                    digest[NGX_SI_AUTH_DIGEST];   /* of its text */
+    uint64_t                  fetched;  /* ms since 1970 */
+    ngx_msec_t                fresh;    /* it is the newest for so long */
+    ngx_msec_t                asked;    /* ngx_current_msec, 0: never */
+    ngx_uint_t                sent;     /* that question has found a link */
+} ngx_si_source_t;
+
+
 /* si_auth_jwt, si_auth_jwt_keys, si_auth_claim of one level */
 
 typedef struct {
     si_jwt_policy_t           policy;
+    ngx_str_t                 issuer;   /* in si.yaml, whose keys count */
+    ngx_si_source_t          *source;   /* likewise; NULL: keys of a file */
+    ngx_uint_t                cognito;  /* the pool of the environment */
     si_jwks_t                *keys;     /* NULL: none */
     si_jwks_t                *secrets;
     ngx_str_t                 tenant;   /* of all its users, if set */
@@ -64,13 +89,25 @@ ngx_si_auth_t *ngx_si_auth_create(ngx_cycle_t *cycle);
 si_jwt_reason_t ngx_si_auth_verify(ngx_si_auth_t *auth,
     ngx_si_auth_conf_t *conf, ngx_str_t *token, ngx_si_identity_t *id,
     ngx_uint_t *cached);
+/* all tokens are verified again */
+void ngx_si_auth_forget(ngx_si_auth_t *auth);
+
+/* ngx_si_auth_keys.c */
+ngx_si_source_t *ngx_si_keys_source(ngx_conf_t *cf,
+    struct ngx_si_pool_s *pool, ngx_str_t *name);
+/* a set from a worker; NULL, or why the link must be closed */
+const char *ngx_si_keys_push(struct ngx_si_link_s *link, const u_char *p,
+    size_t len);
+ngx_int_t ngx_si_keys_wait(ngx_http_request_t *r, ngx_si_source_t *source);
 
 /* ngx_si_auth_conf.c */
 char *ngx_si_auth_conf_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_si_auth_conf_jwt(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_si_auth_conf_claim(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
-/* what is missing for tokens to be verified, or NULL */
-char *ngx_si_auth_conf_check(ngx_si_auth_conf_t *conf);
+/* what is missing for tokens to be verified, or NULL; *conf gets its source
+   of keys, for which it may be copied */
+char *ngx_si_auth_conf_check(ngx_conf_t *cf, ngx_si_auth_conf_t **conf,
+    struct ngx_si_pool_s *pool);
 
 /* ngx_si_cookie.c */
 /*

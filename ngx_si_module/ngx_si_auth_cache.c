@@ -8,9 +8,6 @@
 #include "ngx_si_module.h"
 
 
-#define NGX_SI_AUTH_DIGEST  32
-
-
 typedef struct {
     ngx_rbtree_node_t         node;     /* key: the digest's first bytes */
     ngx_queue_t               queue;    /* last used first */
@@ -123,7 +120,8 @@ ngx_si_auth_read(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
     si_jwt_t         *work = &auth->work;
     si_jwt_reason_t   reason;
 
-    reason = si_jwt_verify(work, conf->keys, conf->secrets, &conf->policy,
+    reason = si_jwt_verify(work, conf->source ? conf->source->set : conf->keys,
+                           conf->secrets, &conf->policy,
                            ngx_time(), (char *) token->data, token->len);
 
     if (reason != SI_JWT_OK) {
@@ -350,6 +348,18 @@ ngx_si_auth_keep(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
     ngx_rbtree_insert(&auth->tree, &t->node);
     ngx_queue_insert_head(&auth->queue, &t->queue);
     auth->n++;
+}
+
+
+void
+ngx_si_auth_forget(ngx_si_auth_t *auth)
+{
+    ngx_queue_t  *q;
+
+    while (!ngx_queue_empty(&auth->queue)) {
+        q = ngx_queue_head(&auth->queue);
+        ngx_si_auth_drop(auth, ngx_queue_data(q, ngx_si_auth_token_t, queue));
+    }
 }
 
 

@@ -13,8 +13,12 @@ static char *ngx_si_auth_conf_load(ngx_conf_t *cf, ngx_str_t *name,
 static u_char *ngx_si_auth_conf_read(ngx_conf_t *cf, ngx_str_t *path,
     size_t *len);
 static void ngx_si_auth_conf_free(void *data);
+static char *ngx_si_auth_conf_source(ngx_conf_t *cf,
+    ngx_si_auth_conf_t **conf, ngx_si_pool_t *pool);
 static ngx_uint_t ngx_si_auth_conf_arg(ngx_str_t *arg, const char *name,
     ngx_str_t *value);
+static char *ngx_si_auth_conf_cognito(ngx_conf_t *cf,
+    ngx_si_auth_conf_t *acf);
 static char *ngx_si_auth_conf_name(si_jwt_name_t *names, ngx_uint_t max,
     ngx_str_t *value);
 
@@ -66,7 +70,7 @@ ngx_si_auth_conf_arg(ngx_str_t *arg, const char *name, ngx_str_t *value)
 }
 
 
-/* si_auth_jwt_keys file=PATH | secret=PATH ...; */
+/* si_auth_jwt_keys file=PATH | secret=PATH | issuer=NAME ...; */
 
 char *
 ngx_si_auth_conf_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -86,8 +90,18 @@ ngx_si_auth_conf_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     for (i = 1; i < cf->args->nelts; i++) {
         secrets = ngx_si_auth_conf_arg(&value[i], "secret", &path);
 
+        if (ngx_si_auth_conf_arg(&value[i], "issuer", &path)) {
+            if (acf->issuer.len || path.len > SI_KEYS_NAME) {
+                return "has two issuers, or one with too long a name";
+            }
+
+            acf->issuer = path;
+            continue;
+        }
+
         if (!secrets && !ngx_si_auth_conf_arg(&value[i], "file", &path)) {
-            return "expects \"file=PATH\" or \"secret=PATH\"";
+            return "expects \"file=PATH\", \"secret=PATH\" or "
+                   "\"issuer=NAME\"";
         }
 
         rv = ngx_si_auth_conf_load(cf, &path, secrets,
@@ -250,6 +264,9 @@ ngx_si_auth_conf_jwt(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         } else if (ngx_si_auth_conf_arg(&value[i], "tenant", &v)) {
             acf->tenant = v;
 
+        } else if (ngx_strcmp(value[i].data, "cognito") == 0) {
+            acf->cognito = 1;
+
         } else if (ngx_si_auth_conf_arg(&value[i], "leeway", &v)) {
             leeway = ngx_parse_time(&v, 1);
 
@@ -270,7 +287,62 @@ ngx_si_auth_conf_jwt(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    return NGX_CONF_OK;
+    return acf->cognito ? ngx_si_auth_conf_cognito(cf, acf) : NGX_CONF_OK;
+}
+
+
+/*
+ * An access token of Amazon Cognito names its client in client_id, an ID
+ * token in aud, and token_use says which it is.
+ */
+
+static char *
+ngx_si_auth_conf_cognito(ngx_conf_t *cf, ngx_si_auth_conf_t *acf)
+{
+    char             *region, *pool;
+    u_char           *p;
+    size_t            len;
+    ngx_str_t         v;
+    si_jwt_policy_t  *policy = &acf->policy;
+
+    region = getenv("AWS_REGION");
+    pool = getenv("COGNITO_USER_POOL_ID");
+    v.data = (u_char *) getenv("COGNITO_CLIENT_ID");
+
+    if (region == NULL || pool == NULL || v.data == NULL || *v.data == '\0'
+        || policy->issuer.n)
+    {
+        return "has \"cognito\" with an issuer, or without AWS_REGION, "
+               "COGNITO_USER_POOL_ID and COGNITO_CLIENT_ID in the environment";
+    }
+
+    len = sizeof("https://cognito-idp..amazonaws.com/") + ngx_strlen(region)
+          + ngx_strlen(pool);
+    v.len = ngx_strlen(v.data);
+
+    p = ngx_pnalloc(cf->pool, len);
+    v.data = ngx_pstrdup(cf->pool, &v);
+
+    if (p == NULL || v.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    policy->issuer.p = (char *) p;
+    policy->issuer.n = ngx_snprintf(p, len,
+                                    "https://cognito-idp.%s.amazonaws.com/%s",
+                                    region, pool)
+                       - p;
+
+    if (policy->token_use.n == 0) {
+        policy->token_use.p = "access";
+        policy->token_use.n = sizeof("access") - 1;
+    }
+
+    if (policy->token_use.n == 2) {
+        return ngx_si_auth_conf_name(policy->audience, SI_JWT_NAMES, &v);
+    }
+
+    return ngx_si_auth_conf_name(policy->client, SI_JWT_NAMES, &v);
 }
 
 
@@ -308,11 +380,45 @@ ngx_si_auth_conf_claim(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-char *
-ngx_si_auth_conf_check(ngx_si_auth_conf_t *acf)
+/* tokens that keys of one pool have verified say nothing in another one */
+
+static char *
+ngx_si_auth_conf_source(ngx_conf_t *cf, ngx_si_auth_conf_t **conf,
+    ngx_si_pool_t *pool)
 {
-    if (acf == NULL || (acf->keys == NULL && acf->secrets == NULL)) {
+    ngx_si_auth_conf_t  *acf = *conf;
+
+    if (acf->source && acf->source->pool != pool) {
+        acf = ngx_palloc(cf->pool, sizeof(ngx_si_auth_conf_t));
+        if (acf == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        *acf = **conf;
+        *conf = acf;
+    }
+
+    acf->source = ngx_si_keys_source(cf, pool, &acf->issuer);
+
+    return acf->source ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+char *
+ngx_si_auth_conf_check(ngx_conf_t *cf, ngx_si_auth_conf_t **conf,
+    ngx_si_pool_t *pool)
+{
+    ngx_si_auth_conf_t  *acf = *conf;
+
+    if (acf == NULL
+        || (acf->keys == NULL && acf->secrets == NULL
+            && acf->issuer.len == 0))
+    {
         return "has \"si_auth jwt\" without si_auth_jwt_keys";
+    }
+
+    if (acf->keys && acf->issuer.len) {
+        return "has si_auth_jwt_keys with \"file\" and \"issuer\"";
     }
 
     if (acf->policy.issuer.n == 0) {
@@ -328,5 +434,6 @@ ngx_si_auth_conf_check(ngx_si_auth_conf_t *acf)
                "and \"si_auth_claim tenant\"";
     }
 
-    return NGX_CONF_OK;
+    return acf->issuer.len ? ngx_si_auth_conf_source(cf, conf, pool)
+                           : NGX_CONF_OK;
 }

@@ -67,6 +67,7 @@ ngx_si_conf_pool(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     pool->name = value[1];
     pool->folder = value[2];
     pool->nslots = n;
+    ngx_queue_init(&pool->sources);
     *slot = pool;
 
     return ngx_si_conf_folder(cf, pool);

@@ -91,6 +91,16 @@ static const ngx_si_metric_t  ngx_si_metrics[] = {
     { "si_links_opened_total", "counter", "Links that came up.",
       NULL, NGX_SI_LINKED },
 
+    { "si_key_sets_total", "counter", "Key sets of issuers, by what became "
+      "of them.", "result=\"taken\"", NGX_SI_KEYS },
+
+    { "si_key_sets_total", NULL, NULL, "result=\"refused\"",
+      NGX_SI_KEYS_BAD },
+
+    { "si_tokens_keyless_total", "counter",
+      "Requests answered 503 since no key is known for their token.",
+      NULL, NGX_SI_KEYLESS },
+
     { "si_origin_refused_total", "counter",
       "Requests without the secret of si_origin_secret.",
       NULL, NGX_SI_UNPROVEN }

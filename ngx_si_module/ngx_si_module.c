@@ -506,7 +506,7 @@ ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->auth & NGX_SI_AUTH_JWT) {
         smcf->jwt = 1;
-        return ngx_si_auth_conf_check(conf->jwt);
+        return ngx_si_auth_conf_check(cf, &conf->jwt, conf->pool);
     }
 
     return NGX_CONF_OK;

@@ -110,6 +110,7 @@ struct ngx_si_pool_s {
     ngx_str_t                 name;
     ngx_str_t                 folder;
     ngx_uint_t                nslots;
+    ngx_queue_t               sources;  /* of keys; ngx_si_source_t */
 
     /* of this process: */
     ngx_si_proc_t            *proc;

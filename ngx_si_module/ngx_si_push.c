@@ -29,6 +29,9 @@ ngx_si_push_take(ngx_si_link_t *link, const u_char *p, size_t len)
 
     switch (p[0]) {
 
+    case SI_PUSH_KEYS:
+        return ngx_si_keys_push(link, rest.data, rest.len);
+
     case SI_PUSH_REVOKED:
         return ngx_si_push_revoke(link->pool->proc, &rest);
 

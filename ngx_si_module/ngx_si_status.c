@@ -192,8 +192,9 @@ ngx_si_status_auth(u_char *p, u_char *end, ngx_atomic_uint_t *sum)
     ngx_uint_t  i, n;
 
     p = ngx_slprintf(p, end, "\"tokens\":{\"verified\":%uA,\"known\":%uA,"
-                     "\"refused\":{",
-                     sum[NGX_SI_AUTH], sum[NGX_SI_AUTH_KNOWN]);
+                     "\"keyless\":%uA,\"refused\":{",
+                     sum[NGX_SI_AUTH], sum[NGX_SI_AUTH_KNOWN],
+                     sum[NGX_SI_KEYLESS]);
 
     for (i = 1, n = 0; i < SI_JWT_REASON_COUNT; i++) {
         if (sum[NGX_SI_AUTH + i]) {

@@ -38,6 +38,9 @@ typedef enum {
     NGX_SI_RESUMED,                 /* mirrors that found their log again */
     NGX_SI_LINKED,                  /* all LINKS ever */
     NGX_SI_UNPROVEN,                /* requests past the CDN */
+    NGX_SI_KEYS,                    /* new key sets of issuers */
+    NGX_SI_KEYS_BAD,                /* refused ones */
+    NGX_SI_KEYLESS,                 /* tokens that no known key verifies */
     NGX_SI_AUTH,                    /* tokens verified, then refused by reason */
     NGX_SI_AUTH_KNOWN = NGX_SI_AUTH + SI_JWT_REASON_COUNT,  /* remembered */
     NGX_SI_COUNTERS

@@ -73,7 +73,7 @@ subtest 'codes' => sub {
     }
     for (sources('worker/api/*.c')) { $in{$1} = 1 while /\bco_put\([^"]*"([a-z_]+)"/g }
     for (sources('ngx_si_module/*.c ngx_si_module/*.h')) {
-        $in{$1} = 1 while /\bngx_si_auth_answer\(r, "(\w+)"/g;
+        $in{$1} = 1 while /\bngx_si_auth_answer\(r,[^"]*"(\w+)"/g;
         $in{$1} = 1 while /\bNGX_SI_LIMIT_\w+_CODE\s+"(\w+)"/g;
         $in{$1} = 1 while /\bngx_si_limit_refuse\([^"]*"(\w+)"/g;
         $in{$1} = 1 while /\bngx_si_(?:ctx_problem|problem_send)\([^"]*"[^"]*",\s*"(\w+)"/g;

@@ -57,6 +57,22 @@ static void ask(const uint8_t *payload, size_t n)
     free(copy);
 }
 
+static void keys(const uint8_t *p, size_t n)
+{
+    uint8_t  *copy = malloc(n > 0 ? n : 1), *again;
+    si_keys_t k;
+
+    memcpy(copy, p, n);
+    if (si_keys_get(copy, n, &k)) {
+        check(si_keys_size(&k) == n && k.name_len > 0 && k.name_len <= SI_KEYS_NAME && k.text_len > 0 && k.text_len <= SI_KEYS_MAX);
+        again = malloc(n);
+        si_keys_put(again, &k);
+        check(memcmp(again, copy, n) == 0);
+        free(again);
+    }
+    free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     while (n >= SI_FRAME_HEAD) {
@@ -81,9 +97,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         if (f.type == SI_F_ASK) {
             ask(p, f.length);
         }
+        if (f.type == SI_F_PUSH && f.length > 1) {
+            keys(p + 1, f.length - 1);
+        }
         p += f.length;
         n -= f.length;
     }
     fields(p, n);
+    keys(p, n);
     return 0;
 }

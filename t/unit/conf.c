@@ -194,20 +194,24 @@ static void values(test_t *t)
             "a.yaml:1: redis.url: expected a URL that starts with redis://|redis+cluster://|redis+sentinel://|unix://, env:NAME or file:PATH");
     refused(t, "providers:\n  x:\n    kind: openai\n    base_url: ftp://x",
             "a.yaml:4: providers.x.base_url: expected a URL that starts with http://|https://, got \"ftp://x\"");
+    refused(t, "issuers:\n  x:\n    issuer: http://id.example",
+            "a.yaml:3: issuers.x.issuer: expected a URL that starts with https://|http://127.0.0.1:|http://localhost:, got \"http://id.example\"");
+    refused(t, "issuers:\n  ../x:\n    issuer: https://id.example",
+            "a.yaml:2: issuers.../x: expected a name of at most 63 letters, digits, _ and -");
 }
 
 static void shapes(test_t *t)
 {
     refused(t, "databse:\n  pool: 1",
             "a.yaml:1: databse: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
-            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants");
+            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers");
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
             "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, fallback,"
             " context_fallback, filter_fallback");
     refused(t, "database.pool: 4",
             "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
-            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants");
+            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers");
     refused(t, "database: 4", "a.yaml:1: database: expected a map of keys and values, got \"4\"");
     refused(t, "providers: []", "a.yaml:1: providers: expected a map of keys and values, got a list");
     refused(t, "models:\n  m: offline", "a.yaml:2: models.m: expected a map of keys and values, got \"offline\"");

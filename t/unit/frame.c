@@ -56,12 +56,31 @@ static void test_limits(void)
         { SI_F_DETACH, 0, SI_SMALL_MAX }, { SI_F_PING, 0, SI_SMALL_MAX }, { SI_F_END, SI_FL_LOG, SI_SMALL_MAX },
         { SI_F_MOVED, 0, SI_SMALL_MAX }, { SI_F_ATTACH, 0, SI_SMALL_MAX }, { SI_F_GOAWAY, 0, SI_SMALL_MAX },
         { SI_F_PONG, 0, SI_SMALL_MAX }, { SI_F_READERS, 0, SI_SMALL_MAX },
+        { SI_F_WANT, 0, SI_SMALL_MAX }, { SI_F_PUSH, 0, SI_DATA_MAX },
     };
 
     for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
         ok(get(t[i].type, t[i].flags, t[i].max) == NULL && get(t[i].type, t[i].flags, t[i].max + 1) != NULL
            && get(t[i].type, t[i].flags, UINT32_MAX) != NULL, "type %u, flags %u: at most %u bytes", t[i].type, t[i].flags, t[i].max);
     }
+}
+
+static void test_keys(void)
+{
+    static uint8_t p[SI_KEYS_HEAD + SI_KEYS_NAME + SI_KEYS_MAX + 1], text[SI_KEYS_MAX];
+    si_keys_t      k = { .fetched = 1, .fresh = 2, .name = (const uint8_t *) "id", .name_len = 2, .text = text, .text_len = SI_KEYS_MAX }, got;
+
+    memset(text, 'x', sizeof text);
+    si_keys_put(p, &k);
+    ok(si_keys_get(p, si_keys_size(&k), &got) == 1 && got.fetched == 1 && got.fresh == 2 && got.name_len == 2
+       && memcmp(got.name, "id", 2) == 0 && got.text_len == SI_KEYS_MAX && memcmp(got.text, text, SI_KEYS_MAX) == 0, "the longest key set");
+    ok(si_keys_get(p, si_keys_size(&k) + 1, &got) == 0, "a longer one is refused");
+    ok(si_keys_get(p, SI_KEYS_HEAD + 3, &got) == 1 && got.text_len == 1, "the shortest");
+    ok(si_keys_get(p, SI_KEYS_HEAD + 2, &got) == 0 && si_keys_get(p, SI_KEYS_HEAD - 1, &got) == 0, "one without text, or without a head");
+    p[12] = 0;
+    ok(si_keys_get(p, 100, &got) == 0, "one without a name");
+    p[12] = SI_KEYS_NAME + 1;
+    ok(si_keys_get(p, 1000, &got) == 0, "one with too long a name");
 }
 
 static void test_refused(void)
@@ -214,6 +233,7 @@ int main(void)
     test_numbers();
     test_layout();
     test_limits();
+    test_keys();
     test_refused();
     test_fields();
     test_cut();

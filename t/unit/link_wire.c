@@ -164,6 +164,9 @@ static void co_test_refused(void)
     co_refuse(SI_F_READERS, 0, 1, "abcdefghi", 9, "a long one");
     co_refuse(SI_F_READERS, SI_FL_LOG, 1, "abcdefgh", 8, "READERS with flags");
     co_refuse(SI_F_READERS, 0, 0, "abcdefgh", 8, "READERS of log 0");
+    co_refuse(SI_F_WANT, 0, 0, NULL, 0, "WANT without a name");
+    co_refuse(SI_F_WANT, 0, 0, zeros, SI_KEYS_NAME + 1, "WANT with too long a name");
+    co_refuse(SI_F_PUSH, 0, 0, "x", 1, "PUSH, a worker's frame");
     co_refuse(SI_F_BODY, 0, 5, zeros, SI_DATA_MAX + 1, "BODY too long");
     co_refuse(SI_F_OPEN, 0, 1, "x", 1, "malformed fields");
     co_refuse(SI_F_OPEN, 0, 1, "\x03\xff\xff\xff\xff", 5, "a field longer than its frame");

@@ -4,11 +4,17 @@
 #include "base/list.h"
 #include "base/proc.h"
 #include "base/util.h"
+#include "conf/conf.h"
+#include "io/pg.h"
+#include "run/co.h"
+
+#define STALE_WAIT_MS  1000     /* who was known waits no longer for an answer */
+#define PAUSE_MS       5000     /* and for none so long after Postgres has failed to give one */
 
 typedef struct {
     hash_node_t node;
     list_t      order;
-    uint64_t    until;          /* clock_ms() */
+    uint64_t    at;             /* clock_ms() of the answer */
     char        tenant[UUID_LEN + 1], user[UUID_LEN + 1];
     char        key[];
 } known_t;
@@ -16,6 +22,7 @@ typedef struct {
 struct identities {
     hash_t known;               /* known_t by "tenant\0issuer\0subject" */
     list_t order;               /* of coming, and so of going */
+    uint64_t pause;             /* clock_ms() */
 };
 
 void identities_init(void)
@@ -58,25 +65,51 @@ static void remember(str_t key, const identity_t *who)
     memcpy(k->key, key.p, key.n);
     memcpy(k->tenant, who->tenant, UUID_LEN);
     memcpy(k->user, who->user, UUID_LEN);
-    k->until = clock_ms() + IDENTITY_MS;
+    k->at = clock_ms();
     hash_put(&ids->known, &k->node, (str_t) { k->key, key.n });
     list_push(&ids->order, &k->order);
+}
+
+static known_t *find(str_t key)
+{
+    hash_node_t *n = hash_get(&proc.identities->known, key);
+
+    return n ? container_of(n, known_t, node) : NULL;
+}
+
+static int read_out(const known_t *k, arena_t *a, identity_t *out)
+{
+    *out = (identity_t) { .tenant = arena_strdup(a, k->tenant), .user = arena_strdup(a, k->user), .key_id = "", .scopes = "" };
+    return 0;
+}
+
+/* Good enough while Postgres does not answer. */
+static bool usable(const known_t *k)
+{
+    return k && clock_ms() < k->at + proc.conf->auth_cache + proc.conf->auth_grace;
 }
 
 int co_identity(arena_t *a, str_t tenant, str_t issuer, str_t subject, identity_t *out)
 {
     str_t        key = key_of(a, tenant, issuer, subject);
-    hash_node_t *n = hash_get(&proc.identities->known, key);
-    known_t     *k = n ? container_of(n, known_t, node) : NULL;
+    known_t     *k = find(key);
     int          rc;
 
-    if (k && clock_ms() < k->until) {
-        *out = (identity_t) { .tenant = arena_strdup(a, k->tenant), .user = arena_strdup(a, k->user), .key_id = "", .scopes = "" };
-        return 0;
+    if (k && (clock_ms() < k->at + proc.conf->auth_cache
+              || (usable(k) && (pg_ready() == 0 || clock_ms() < proc.identities->pause)))) {
+        return read_out(k, a, out);
     }
+    co_deadline(usable(k) ? clock_ms() + STALE_WAIT_MS : 0);
     rc = co_store_identity(a, key.p, key.p + tenant.n + 1, key.p + tenant.n + issuer.n + 2, out);
+    co_deadline(0);
+    k = find(key);
     if (rc == 0) {
         remember(key, out);
+    } else if ((rc == SI_EUNAVAIL || rc == SI_ETIMEDOUT) && usable(k)) {
+        proc.identities->pause = clock_ms() + PAUSE_MS;
+        rc = read_out(k, a, out);
+    } else if ((rc == SI_EDENIED || rc == SI_ENOENT) && k) {
+        forget(k);
     }
     return rc;
 }

@@ -1,13 +1,13 @@
 /*
- * Who (tenant, issuer, subject) of a verified token is here, remembered for a minute so that the common call asks no database:
- * a user or tenant that is disabled may call for as long.
+ * Who (tenant, issuer, subject) of a verified token is here, remembered for auth.cache so that the common call asks no database:
+ * a user or tenant that is disabled may call for as long. While Postgres does not answer, who was known goes on for
+ * auth.grace more, as with keys (store/verdict.h).
  */
 #ifndef SI_IDENTITY_H
 #define SI_IDENTITY_H
 
 #include "store/store.h"
 
-#define IDENTITY_MS   60000
 #define IDENTITY_MAX  4096      /* remembered; the oldest goes */
 
 /* Sets proc.identities. */

@@ -209,7 +209,7 @@ void co_key_list(request_t *r)
 void key_gone(const char *id)
 {
     sockets_key_gone(id);
-    links_push(SI_PUSH_REVOKED, id, strlen(id));
+    links_push(NULL, SI_PUSH_REVOKED, id, strlen(id));
 }
 
 void co_key_revoke(request_t *r)

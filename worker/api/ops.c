@@ -3,6 +3,7 @@
 
 #include "api/face.h"
 #include "api/openapi.h"
+#include "api/issuers.h"
 #include "api/problem.h"
 #include "api/routes.h"
 #include "api/socket.h"
@@ -96,10 +97,11 @@ void co_status(request_t *r)
 /* In the text format of Prometheus 0.0.4. The edge puts those of all workers together and adds labels that say which. */
 void co_metrics(request_t *r)
 {
+    issuers_count_t issuers = issuers_count();
     const struct {
         const char *name, *help;
         size_t      value;
-    } gauges[] = {
+    } values[] = {
         { "si_worker_draining", "Whether the worker takes no new turns.", proc.draining },
         { "si_worker_database_connections", "Connections to Postgres that are up.", pg_ready() },
         { "si_worker_redis_up", "Whether Redis answers.", redis_ready() },
@@ -110,6 +112,9 @@ void co_metrics(request_t *r)
         { "si_worker_turns_running", "Turns that run.", turns_running() },
         { "si_worker_turns_unfinished", "Turns that run or wait for their conversation's running one.", turns_unfinished() },
         { "si_worker_dialect_calls", "Calls of models in the dialects of others that run.", faces_running() },
+        { "si_worker_issuers_known", "Issuers of tokens whose keys are known.", issuers.known },
+        { "si_worker_key_sets_fetched_total", "Key sets that this worker got from issuers.", issuers.fetched },
+        { "si_worker_key_sets_failed_total", "Times that it got none, or one that cannot be used.", issuers.failed },
         { "si_worker_coroutines", "Coroutines: calls, turns and the worker's own.", co_count() },
     };
     buf_t       b;
@@ -119,9 +124,10 @@ void co_metrics(request_t *r)
         return;
     }
     buf_init(&b, METRICS_MAX);
-    for (size_t i = 0; i < SI_COUNT(gauges); i++) {
-        buf_printf(&b, "# HELP %s %s\n# TYPE %s gauge\n%s %zu\n", gauges[i].name, gauges[i].help, gauges[i].name,
-                   gauges[i].name, gauges[i].value);
+    for (size_t i = 0; i < SI_COUNT(values); i++) {
+        bool total = memmem(values[i].name, strlen(values[i].name), "_total", 6) != NULL;
+        buf_printf(&b, "# HELP %s %s\n# TYPE %s %s\n%s %zu\n", values[i].name, values[i].help, values[i].name,
+                   total ? "counter" : "gauge", values[i].name, values[i].value);
     }
     gateway_metrics(&b);
     co_whole(r->call, &head, (str_t) { b.p, b.n });

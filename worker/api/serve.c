@@ -5,6 +5,7 @@
 
 #include "api/face.h"
 #include "api/identity.h"
+#include "api/issuers.h"
 #include "api/routes.h"
 #include "api/socket.h"
 #include "base/logger.h"
@@ -126,6 +127,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     }
     links_load(turns_running);
     quotas_init();
+    issuers_init();
     co_spawn("start", co_start, (void *) (uintptr_t) died);
     loop_run();
 

@@ -26,6 +26,7 @@ typedef struct proc {
     struct links    *links;    /* link/link */
     struct conf     *conf;     /* conf/conf */
     struct convs    *convs;    /* turn/conv */
+    struct issuers  *issuers;  /* api/issuers */
     struct identities *identities;  /* api/identity */
     struct faces    *faces;    /* api/face */
     struct sockets  *sockets;  /* api/socket */

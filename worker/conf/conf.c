@@ -13,7 +13,8 @@ static const char builtin[] =
     "models: { offline: { provider: offline } }\n"
     "agents: { default: {} }\n"
     "tasks: { quick: {}, planning: {}, code: {}, vision: {}, embeddings: {} }\n"
-    "tenants: {}\n";
+    "tenants: {}\n"
+    "issuers: {}\n";
 
 /* --- the walk --- */
 
@@ -147,6 +148,7 @@ static const thing_t things[] = {
     { "agents", "agents.*", sizeof(conf_agent_t), offsetof(conf_t, agents), offsetof(conf_t, nagents) },
     { "tasks", "tasks.*", sizeof(conf_task_t), offsetof(conf_t, tasks), offsetof(conf_t, ntasks) },
     { "tenants", "tenants.*", sizeof(conf_tenant_t), offsetof(conf_t, tenants), offsetof(conf_t, ntenants) },
+    { "issuers", "issuers.*", sizeof(conf_issuer_t), offsetof(conf_t, issuers), offsetof(conf_t, nissuers) },
 };
 /* Those within another thing. */
 static const thing_t endpoints = { "providers.*.endpoints", "providers.*.endpoints.*", sizeof(conf_provider_t),
@@ -154,7 +156,8 @@ static const thing_t endpoints = { "providers.*.endpoints", "providers.*.endpoin
 static const thing_t routes = { "tenants.*.routes", "tenants.*.routes.*", sizeof(conf_task_t),
                                 offsetof(conf_tenant_t, routes), offsetof(conf_tenant_t, nroutes) };
 _Static_assert(offsetof(conf_provider_t, name) == 0 && offsetof(conf_model_t, name) == 0 && offsetof(conf_agent_t, name) == 0
-               && offsetof(conf_task_t, name) == 0 && offsetof(conf_tenant_t, name) == 0, "a thing begins with its name");
+               && offsetof(conf_task_t, name) == 0 && offsetof(conf_tenant_t, name) == 0
+               && offsetof(conf_issuer_t, name) == 0, "a thing begins with its name");
 
 static bool is_named(const char *pattern)
 {
@@ -355,12 +358,23 @@ static int finish(loader_t *l)
     for (size_t i = 0; i < c->nmodels; i++) {
         c->models[i].upstream = c->models[i].upstream != NULL ? c->models[i].upstream : c->models[i].name;
     }
+    for (size_t i = 0; i < c->nissuers; i++) {
+        const char *name = c->issuers[i].name, *why = conf_issuer_wrong(c, i);
+        if (why != NULL) {
+            return conf_fail_at(l, yaml_get(yaml_get(c->tree, "issuers"), name), joined(l->a, "issuers", name), why);
+        }
+    }
     return finish_providers(l);
 }
 
 static int read_files(loader_t *l, const char *const *files, size_t n)
 {
+    char *cognito = conf_cognito(l->a);
+
     l->c->tree = yaml_read(l->a, "built in", builtin, &l->err);
+    if (l->c->tree != NULL && cognito != NULL) {
+        l->c->tree = yaml_merge(l->c->tree, yaml_read(l->a, "environment", cognito, &l->err));
+    }
     for (size_t i = 0; l->c->tree != NULL && i < n; i++) {
         yaml_t *over = yaml_read(l->a, files[i], NULL, &l->err);
         l->c->tree = over != NULL ? yaml_merge(l->c->tree, over) : NULL;

@@ -67,6 +67,11 @@ typedef struct {
     conf_models_t models;       /* that its calls may use; empty: all */
     conf_task_t *routes; size_t nroutes;    /* models instead of those of an agent, a task or a model of this name */
 } conf_tenant_t;
+typedef struct {
+    const char *name;           /* as nginx.conf names it: letters, digits, _ and -, 63 at most */
+    const char *issuer;         /* whose discovery document names the place of its keys; without a trailing slash; may be "" */
+    const char *jwks_url;       /* that place; "": the document says; with both "" there is no such issuer */
+} conf_issuer_t;
 
 typedef struct conf {
     arena_t    *arena;
@@ -82,6 +87,8 @@ typedef struct conf {
 
     uint64_t    auth_cache, auth_negative_cache, auth_grace;    /* ms, see store/verdict.h */
     uint64_t    auth_ticket;    /* ms that a stream ticket is good for */
+    const char *auth_keys;      /* folder of store/keyset */
+    uint64_t    auth_keys_min, auth_keys_max;       /* ms between two questions to an issuer, see api/issuers.h */
     uint64_t    calls_max;      /* at once in one worker */
     uint64_t    turns_max;      /* running in one worker; past it 503 */
     uint64_t    turns_per_user; /* not over, on all machines; past it 429; 0: any number */
@@ -105,6 +112,7 @@ typedef struct conf {
     conf_task_t     *tasks;     size_t ntasks;
     conf_tenant_t   *tenants;   size_t ntenants;
     size_t      nendpoints;     /* of all providers */
+    conf_issuer_t   *issuers;   size_t nissuers;
     const char *default_model, *default_agent;
 
     struct yaml *tree;          /* private to conf/: what the files say, and where */

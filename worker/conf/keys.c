@@ -11,6 +11,11 @@
 #define TASK(member)      offsetof(conf_task_t, member)
 #define TENANT(member)    offsetof(conf_tenant_t, member)
 
+#define ISSUER(member)    offsetof(conf_issuer_t, member)
+
+/* Keys that come over plain HTTP are anybody's; a server of one's own machine is for trying things out. */
+#define KEY_PLACES  "https://|http://127.0.0.1:|http://localhost:"
+
 #define KIB   1024ull
 #define MIB   (1024 * KIB)
 #define SEC   1000ull
@@ -50,6 +55,13 @@ const conf_key_t conf_keys[] = {
       "while Postgres is away, a key that it knew goes on working for so much longer", false },
     { "auth.ticket", KEY_DURATION, "60s", 1 * SEC, 600 * SEC, IN(auth_ticket), NULL,
       "how long a one-use ticket for a stream is good", false },
+
+    { "auth.keys", KEY_TEXT, "/var/lib/si/keys", 1, 400, IN(auth_keys), NULL,
+      "folder where the keys of issuers are kept, for the time when one does not answer", false },
+    { "auth.keys_min", KEY_DURATION, "30s", 100, 1 * HOUR, IN(auth_keys_min), NULL,
+      "an issuer is asked for its keys no sooner again, whatever happens", false },
+    { "auth.keys_max", KEY_DURATION, "1h", 1 * SEC, 24 * HOUR, IN(auth_keys_max), NULL,
+      "and no later, also if it says that its keys keep for longer, or says nothing", false },
 
     { "limits.calls_max", KEY_NUMBER, "20000", 1, 1000000, IN(calls_max), NULL,
       "calls at once in one worker; past it 503", false },
@@ -194,6 +206,10 @@ const conf_key_t conf_keys[] = {
       "models that the calls of this tenant (by its id) may use; default: all", false },
     { "tenants.*.routes.*.models", KEY_MODELS, "", 0, 0, TASK(models), NULL,
       "what this tenant gets instead of the models of an agent, a task or a model of this name", false },
+    { "issuers.*.issuer", KEY_URL, "", 0, 1024, ISSUER(issuer), KEY_PLACES,
+      "URL of the issuer, below which /.well-known/openid-configuration names the place of its keys", false },
+    { "issuers.*.jwks_url", KEY_URL, "", 0, 1024, ISSUER(jwks_url), KEY_PLACES,
+      "that place, if it is known; then issuer is not asked", false },
 };
 
 const size_t conf_nkeys = SI_COUNT(conf_keys);

@@ -2,7 +2,7 @@
 #ifndef SI_CONF_KEYS_H
 #define SI_CONF_KEYS_H
 
-#include "base/base.h"
+#include "base/arena.h"
 
 typedef enum {
     KEY_NUMBER,         /* whole number from min to max -> uint64_t */
@@ -35,6 +35,12 @@ typedef struct {
 
 extern const conf_key_t conf_keys[];
 extern const size_t     conf_nkeys;
+
+/* YAML of the issuer `cognito` that the environment names (COGNITO_USER_POOL_ID, AWS_REGION), or NULL. */
+char *conf_cognito(arena_t *a);
+/* What is wrong with an issuer; static, or NULL. */
+struct conf;
+const char *conf_issuer_wrong(const struct conf *c, size_t i);
 
 /* "a whole number from 1 to 64", in out. */
 void conf_expected(const conf_key_t *k, char *out, size_t cap);

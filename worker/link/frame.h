@@ -42,8 +42,11 @@
  *   ASK si_ask_put()              ->    a slice of a limit of the whole cluster; answered by
  *                                 <-    PUSH GRANT, or not at all: then the edge asks again
  *
- *                                 <-    PUSH u8 kind, bytes       REVOKED: a credential as HEAD has named it; its
- *                                       streams end, and those whose HEAD is under way
+ *   WANT name                     ->    a token was signed by a key that the newest set of this name does not have
+ *                                 <-    PUSH u8 kind, bytes       KEYS: a key set of that name (si_keys_put), when
+ *                                       the link comes up and when there is a newer one.
+ *                                       REVOKED: a credential as HEAD has named it; its streams
+ *                                       end, and those whose HEAD is under way
  *
  * When a link dies the edge opens, at another worker and once for each mirror
  * with readers, a call whose reader is the mirror itself: OPEN with T_RESUME
@@ -69,6 +72,8 @@
 #define SI_WINDOW         (64u << 10)    /* unacknowledged private bytes, each direction of a call */
 #define SI_ID_MAX         240u           /* an event id as text; its length is one byte */
 #define SI_TICKET_MAX     64u            /* a ticket: what is longer is cut, and is none */
+#define SI_KEYS_MAX       (60u << 10)    /* a key set as JSON */
+#define SI_KEYS_NAME      63u            /* and its name */
 #define SI_KEY_MAX        128u           /* a log key, an instance name */
 #define SI_LIMIT_MAX      24u            /* name of a limit's zone */
 
@@ -90,6 +95,7 @@ enum si_frame_type {
     SI_F_READERS,       /* edge: payload u32 seq, u32 count */
     SI_F_PUSH,          /* worker: id 0, payload u8 kind and what belongs to it */
     SI_F_ASK,           /* edge: id 0, payload si_ask_put() */
+    SI_F_WANT,          /* edge: id 0, payload a key set's name */
     SI_F_TYPES
 };
 
@@ -102,6 +108,7 @@ enum si_frame_flag {
 };
 
 enum si_push_kind {
+    SI_PUSH_KEYS = 1,       /* si_keys_put() */
     SI_PUSH_REVOKED = 2,    /* a credential of SI_KEY_MAX bytes at most */
     SI_PUSH_GRANT           /* si_grant_put(), to the edge process that asked */
 };
@@ -319,6 +326,45 @@ static inline int si_grant_get(const uint8_t *p, size_t n, si_grant_t *g)
     *g = (si_grant_t) { si_get64(p), si_get64(p + 8), si_get32(p + 16), si_get32(p + 20), si_get32(p + 24), p[28], p[29],
                         p + SI_GRANT_HEAD };
     return g->granted <= g->want;
+}
+
+/* A key set, as PUSH carries it behind its kind: u64 fetched, u32 fresh, u8 length of the name, name, text. */
+typedef struct {
+    uint64_t       fetched;     /* ms since 1970: when its issuer gave it; of two the newer one counts */
+    uint32_t       fresh;       /* ms: for so long after that there is no sense in asking again */
+    uint8_t        name_len;    /* 1 to SI_KEYS_NAME */
+    uint32_t       text_len;    /* 1 to SI_KEYS_MAX */
+    const uint8_t *name, *text;
+} si_keys_t;
+
+#define SI_KEYS_HEAD  13u
+#define si_keys_size(k)  (SI_KEYS_HEAD + (k)->name_len + (k)->text_len)
+
+/* Writes si_keys_size(k) bytes. */
+static inline void si_keys_put(uint8_t *p, const si_keys_t *k)
+{
+    si_put64(p, k->fetched);
+    si_put32(p + 8, k->fresh);
+    p[12] = k->name_len;
+    memcpy(p + SI_KEYS_HEAD, k->name, k->name_len);
+    memcpy(p + SI_KEYS_HEAD + k->name_len, k->text, k->text_len);
+}
+
+/* 1, or 0 if it is malformed. name and text point into the payload. */
+static inline int si_keys_get(const uint8_t *p, size_t n, si_keys_t *k)
+{
+    if (n < SI_KEYS_HEAD || p[12] == 0 || p[12] > SI_KEYS_NAME
+        || n <= SI_KEYS_HEAD + p[12] || n - SI_KEYS_HEAD - p[12] > SI_KEYS_MAX)
+    {
+        return 0;
+    }
+    k->fetched = si_get64(p);
+    k->fresh = si_get32(p + 8);
+    k->name_len = p[12];
+    k->name = p + SI_KEYS_HEAD;
+    k->text = k->name + k->name_len;
+    k->text_len = (uint32_t) (n - SI_KEYS_HEAD - k->name_len);
+    return 1;
 }
 
 #endif

@@ -250,8 +250,12 @@ void links_drain(void)
     }
 }
 
-void links_push(uint8_t kind, const void *p, size_t n)
+void links_push(link_t *to, uint8_t kind, const void *p, size_t n)
 {
+    if (to != NULL) {
+        link_push(to, kind, p, n);
+        return;
+    }
     list_each(it, &proc.links->all) {
         link_push(list_entry(it, link_t, node), kind, p, n);
     }
@@ -274,6 +278,12 @@ void links_grant(uint64_t link, const si_grant_t *grant)
             link_push(l, SI_PUSH_GRANT, text, SI_GRANT_HEAD + grant->name_len);
         }
     }
+}
+
+void links_hooks(void (*hello)(link_t *to), void (*want)(str_t name))
+{
+    proc.links->hello = hello;
+    proc.links->want = want;
 }
 
 void links_exit(void)

@@ -10,6 +10,7 @@
 struct call;
 struct si_ask;
 struct si_grant;
+struct link;
 
 /*
  * Listens. `handler` runs in a coroutine of its own for each call and must answer it (head and end,
@@ -22,12 +23,14 @@ int  links_init(const char *folder, size_t max_calls, void (*co_handler)(struct 
 int  links_publish(void);
 /* GOAWAY to every link, now and to those that come. Calls that come all the same are served. */
 void links_drain(void);
-/* Says it to every edge process (SI_PUSH_...): n bytes, SI_DATA_MAX - 1 at most. */
-void links_push(uint8_t kind, const void *p, size_t n);
+/* Says it (SI_PUSH_...) to this edge process, NULL: to all: n bytes, SI_DATA_MAX - 1 at most. */
+void links_push(struct link *to, uint8_t kind, const void *p, size_t n);
 /* ASK has come on that link: fn must not block; what it is told of lives until it returns. After links_init(). */
 void links_asks(void (*fn)(uint64_t link, const struct si_ask *ask));
 /* The answer to it, if the link still is there. */
 void links_grant(uint64_t link, const struct si_grant *grant);
+/* hello: a link has come up, and is told what all must know. want: WANT has come. After links_init(). None: nothing happens. */
+void links_hooks(void (*hello)(struct link *to), void (*want)(str_t name));
 /* Calls being handled. */
 size_t links_calls(void);
 /* `turns` says how many turns run now: PONG carries it to the edge (least loaded). None: 0. After links_init(). */

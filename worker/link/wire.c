@@ -199,6 +199,9 @@ static const char *got_hello(link_t *l, const si_frame_t *f, const uint8_t *p)
     l->greeted = true;
     loop_timer_del(&l->hello_by);
     log_line(LOG_INFO, "link opened", "peer", l->peer, NULL);
+    if (proc.links->hello != NULL) {
+        proc.links->hello(l);
+    }
     return NULL;
 }
 
@@ -227,6 +230,18 @@ static const char *got_ask(link_t *l, const si_frame_t *f, const uint8_t *p)
     return NULL;
 }
 
+static const char *got_want(link_t *l, const si_frame_t *f, const uint8_t *p)
+{
+    (void) l;
+    if (f->length == 0 || f->length > SI_KEYS_NAME) {
+        return "malformed WANT";
+    }
+    if (proc.links->want != NULL) {
+        proc.links->want((str_t) { (const char *) p, f->length });
+    }
+    return NULL;
+}
+
 /* What an edge may send. Types that are missing here are the worker's. */
 static const struct rule {
     const char *(*fn)(link_t *l, const si_frame_t *f, const uint8_t *p);
@@ -243,6 +258,7 @@ static const struct rule {
     [SI_F_DETACH]  = { evlog_got_detach,  0,          true,  true,  4 },
     [SI_F_READERS] = { evlog_got_readers, 0,          true,  true,  8 },
     [SI_F_ASK]     = { got_ask,           0,          false, false, 0 },
+    [SI_F_WANT]    = { got_want,          0,          false, false, 0 },
     [SI_F_PING]    = { got_ping,          0,          false, true,  0 },
 };
 

@@ -29,6 +29,8 @@ struct links {
     size_t  (*turns)(void);
     void    (*ask)(uint64_t link, const si_ask_t *ask);
     uint64_t  serials;                  /* the last one given out */
+    void    (*hello)(struct link *to);  /* links_hooks() */
+    void    (*want)(str_t name);
     char     *folder;
     bool      published, draining;
     uint64_t  log_ids;                  /* the last one given out */
