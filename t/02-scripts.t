@@ -114,6 +114,7 @@ pipe my $r, my $w or die;
 my $pid = fork // die;
 if (!$pid) {
     setpgrp;
+    $SIG{INT} = 'DEFAULT';      # in a job in the background a shell has it ignored, and what it starts never learns of it
     close $r;
     open STDIN, '<', '/dev/null';
     open STDOUT, '>&', $w;
