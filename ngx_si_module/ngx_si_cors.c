@@ -170,23 +170,14 @@ ngx_si_cors_add(ngx_http_request_t *r, ngx_str_t (*pairs)[2])
 ngx_int_t
 ngx_si_cors_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *read, *preflight;
-    ngx_http_core_main_conf_t  *cmcf;
-
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    read = ngx_array_push(&cmcf->phases[NGX_HTTP_POST_READ_PHASE].handlers);
-    preflight = ngx_array_push(
-                         &cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
-
-    if (read == NULL || preflight == NULL) {
+    if (ngx_si_conf_phase(cf, NGX_HTTP_POST_READ_PHASE, ngx_si_cors_read)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    *read = ngx_si_cors_read;
-    *preflight = ngx_si_cors_preflight;
-
-    return NGX_OK;
+    return ngx_si_conf_phase(cf, NGX_HTTP_PREACCESS_PHASE,
+                             ngx_si_cors_preflight);
 }
 
 

@@ -553,17 +553,11 @@ ngx_si_limit_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 ngx_int_t
 ngx_si_limit_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
-
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
-    if (h == NULL) {
+    if (ngx_si_conf_phase(cf, NGX_HTTP_PREACCESS_PHASE, ngx_si_limit_handler)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
-
-    *h = ngx_si_limit_handler;
 
     ngx_si_limit_next_header = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_si_limit_header;

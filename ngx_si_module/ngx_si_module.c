@@ -350,11 +350,9 @@ ngx_si_add_variables(ngx_conf_t *cf)
 static ngx_int_t
 ngx_si_init(ngx_conf_t *cf)
 {
-    ngx_str_t                   name = ngx_string("request_id");
-    ngx_str_t                   addr = ngx_string("si_client_addr");
-    ngx_http_handler_pt        *h;
-    ngx_si_main_conf_t         *smcf;
-    ngx_http_core_main_conf_t  *cmcf;
+    ngx_str_t            name = ngx_string("request_id");
+    ngx_str_t            addr = ngx_string("si_client_addr");
+    ngx_si_main_conf_t  *smcf;
 
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);
 
@@ -378,15 +376,11 @@ ngx_si_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    if (smcf->jwt) {
-        cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-        h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
-        if (h == NULL) {
-            return NGX_ERROR;
-        }
-
-        *h = ngx_si_auth_handler;
+    if (smcf->jwt
+        && ngx_si_conf_phase(cf, NGX_HTTP_ACCESS_PHASE, ngx_si_auth_handler)
+           != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     return ngx_si_origin_init(cf);

@@ -389,6 +389,8 @@ char *ngx_si_conf_pass(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_si_conf_content(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_si_pool_t *ngx_si_conf_find_pool(ngx_si_main_conf_t *smcf,
     ngx_str_t *name);
+ngx_int_t ngx_si_conf_phase(ngx_conf_t *cf, ngx_http_phases phase,
+    ngx_http_handler_pt handler);
 
 /* ngx_si_cors.c */
 /* whether si_cors names the origin */

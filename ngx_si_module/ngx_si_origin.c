@@ -312,9 +312,7 @@ ngx_si_origin_is_secret(ngx_si_main_conf_t *smcf, ngx_table_elt_t *h)
 ngx_int_t
 ngx_si_origin_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_si_main_conf_t         *smcf;
-    ngx_http_core_main_conf_t  *cmcf;
+    ngx_si_main_conf_t  *smcf;
 
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);
 
@@ -322,16 +320,8 @@ ngx_si_origin_init(ngx_conf_t *cf)
         return NGX_OK;
     }
 
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    *h = ngx_si_origin_handler;
-
-    return NGX_OK;
+    return ngx_si_conf_phase(cf, NGX_HTTP_PREACCESS_PHASE,
+                             ngx_si_origin_handler);
 }
 
 

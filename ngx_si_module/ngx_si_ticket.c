@@ -118,17 +118,6 @@ ngx_si_ticket_hide(ngx_str_t *text, ngx_uint_t begun)
 ngx_int_t
 ngx_si_ticket_init(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
-
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_POST_READ_PHASE].handlers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    *h = ngx_si_ticket_handler;
-
-    return NGX_OK;
+    return ngx_si_conf_phase(cf, NGX_HTTP_POST_READ_PHASE,
+                             ngx_si_ticket_handler);
 }
