@@ -95,6 +95,16 @@ int face_text(face_call_t *c, const char *path, const json_t *o, const char *nam
 int face_flag(face_call_t *c, const char *path, const json_t *o, const char *name, bool *out);
 int face_number(face_call_t *c, const char *path, const json_t *o, const char *name, double *out);
 int face_count(face_call_t *c, const char *path, const json_t *o, const char *name, int64_t min, int64_t *out);
+/* The list "tools" into c->q.options, each read by `read`. */
+int face_tools(face_call_t *c, const json_t *o, int (*read)(face_call_t *c, const char *path, const json_t *v, chat_tool_t *t));
+
+/* A member with this value is as good as none. */
+typedef struct {
+    const char *name, *value;
+} face_usual_t;
+
+/* What is not known, not null and not usual goes on as it is, to a provider that speaks so: into extra. Both lists end with NULL. */
+void face_keep_rest(const json_t *o, const char *const *known, const face_usual_t *usual, json_t *extra);
 /* "data:<media>;base64,<data>": true with *media (in the arena) and *data. */
 bool face_data_url(arena_t *a, str_t url, const char **media, str_t *data);
 

@@ -178,6 +178,9 @@ static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_too
     const json_t *schema = json_object_get(v, "input_schema");
     str_t         type = STR("custom"), name = STR_NULL, about = STR("");
 
+    if (!json_is_object(v)) {
+        return face_refuse(c, path, "must be an object");
+    }
     if (face_text(c, path, v, "type", false, &type)) {
         return -1;
     }
@@ -195,31 +198,6 @@ static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_too
     t->name = name.p;
     t->description = about.p;
     t->schema = str_of(json_text(c->arena, schema));
-    return 0;
-}
-
-static int read_tools(face_call_t *c, const json_t *o)
-{
-    const json_t *list = json_object_get(o, "tools"), *v;
-    chat_tool_t  *tools;
-    size_t        i;
-
-    if (list == NULL || json_is_null(list)) {
-        return 0;
-    }
-    if (!json_is_array(list)) {
-        return face_refuse(c, "tools", "must be a list");
-    }
-    tools = arena_calloc(c->arena, (json_array_size(list) + 1) * sizeof *tools);
-    json_array_foreach(list, i, v) {
-        const char *path = arena_printf(c->arena, "tools[%zu]", i);
-
-        if (!json_is_object(v) ? face_refuse(c, path, "must be an object") : read_tool(c, path, v, &tools[i])) {
-            return -1;
-        }
-    }
-    c->q.options.tools = tools;
-    c->q.options.ntools = json_array_size(list);
     return 0;
 }
 
@@ -252,29 +230,12 @@ static int read_choice(face_call_t *c, const json_t *o)
     return face_refuse(c, "tool_choice.type", "must be auto, any, tool or none");
 }
 
-/* What is left goes on as it is, to a provider that speaks so. */
-static void keep_rest(const json_t *o, json_t *extra)
-{
-    const char *name;
-    json_t     *v;
-
-    json_object_foreach((json_t *) (uintptr_t) o, name, v) {
-        bool   told = strcmp(name, "service_tier") == 0 && str_is(str_of(json_string_value(v)), "auto");    /* as without it */
-        size_t i = 0;
-
-        while (known[i] != NULL && strcmp(known[i], name) != 0) {
-            i++;
-        }
-        if (known[i] == NULL && !json_is_null(v) && !told) {
-            (void) json_object_set(extra, name, v);
-        }
-    }
-}
-
 static void free_state(void *arg)
 {
     buf_free(&((anthropic_state_t *) arg)->refusal);
 }
+
+static const face_usual_t usual[] = { { "service_tier", "auto" }, { NULL, NULL } };
 
 static int read_request(face_call_t *c, const json_t *o)
 {
@@ -287,11 +248,11 @@ static int read_request(face_call_t *c, const json_t *o)
     c->state = s;
     if (face_text(c, "", o, "model", true, &c->model) || face_flag(c, "", o, "stream", &c->stream) || refuse_unspeakable(c, o)
         || read_numbers(c, o) || read_stop(c, o) || read_metadata(c, o) || read_thinking(c, o, extra) || read_output(c, o)
-        || read_tools(c, o) || read_choice(c, o) || anthropic_messages(c, o))
+        || face_tools(c, o, read_tool) || read_choice(c, o) || anthropic_messages(c, o))
     {
         return -1;
     }
-    keep_rest(o, extra);
+    face_keep_rest(o, known, usual, extra);
     c->q.options.dialect = "anthropic";
     c->q.options.extra = json_object_size(extra) > 0 ? extra : NULL;
     return 0;

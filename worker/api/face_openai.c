@@ -135,7 +135,7 @@ static int read_stream(face_call_t *c, const json_t *o)
     return padded ? face_refuse(c, "stream_options.include_obfuscation", "events are not padded here") : 0;
 }
 
-static int read_tool(face_call_t *c, const json_t *v, const char *path, chat_tool_t *t)
+static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_tool_t *t)
 {
     static const char *const outer[] = { "type", "function", "cache_control", NULL };
     static const char *const inner[] = { "name", "description", "parameters", "strict", NULL };
@@ -165,29 +165,6 @@ static int read_tool(face_call_t *c, const json_t *v, const char *path, chat_too
     t->description = about.p;
     t->cache = json_is_object(cache);
     t->cache_ttl = json_string_value(json_object_get(cache, "ttl"));
-    return 0;
-}
-
-static int read_tools(face_call_t *c, const json_t *o)
-{
-    const json_t *list = json_object_get(o, "tools"), *v;
-    chat_tool_t  *tools;
-    size_t        i;
-
-    if (list == NULL || json_is_null(list)) {
-        return 0;
-    }
-    if (!json_is_array(list)) {
-        return face_refuse(c, "tools", "must be a list");
-    }
-    tools = arena_calloc(c->arena, (json_array_size(list) + 1) * sizeof *tools);
-    json_array_foreach(list, i, v) {
-        if (read_tool(c, v, arena_printf(c->arena, "tools[%zu]", i), &tools[i])) {
-            return -1;
-        }
-    }
-    c->q.options.tools = tools;
-    c->q.options.ntools = json_array_size(list);
     return 0;
 }
 
@@ -267,33 +244,7 @@ static int read_shape(face_call_t *c, const json_t *o, json_t *extra)
     return 0;
 }
 
-static bool is_known(const char *name)
-{
-    for (size_t i = 0; known[i] != NULL; i++) {
-        if (strcmp(known[i], name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* What is left goes on as it is, to a provider that speaks so. */
-static void keep_rest(const json_t *o, json_t *extra)
-{
-    const char   *name;
-    const json_t *v;
-
-    json_object_foreach((json_t *) (uintptr_t) o, name, v) {
-        bool told = strcmp(name, "service_tier") == 0 && str_is(str_of(json_string_value(v)), "auto");     /* as without it */
-
-        if (!is_known(name) && !json_is_null(v) && !told) {
-            (void) keep(extra, o, name);
-        }
-    }
-    if (json_is_true(json_object_get(o, "store"))) {
-        (void) keep(extra, o, "store");
-    }
-}
+static const face_usual_t usual[] = { { "service_tier", "auto" }, { NULL, NULL } };
 
 static int read_request(face_call_t *c, const json_t *o)
 {
@@ -302,12 +253,15 @@ static int read_request(face_call_t *c, const json_t *o)
 
     c->state = arena_calloc(c->arena, sizeof(openai_state_t));
     if (face_text(c, "", o, "model", true, &c->model) || refuse_unspeakable(c, o) || read_stream(c, o) || read_numbers(c, o)
-        || read_stop(c, o) || read_effort(c, o) || read_tools(c, o) || read_choice(c, o, extra) || read_shape(c, o, extra)
+        || read_stop(c, o) || read_effort(c, o) || face_tools(c, o, read_tool) || read_choice(c, o, extra) || read_shape(c, o, extra)
         || face_text(c, "", o, "user", false, &user) || openai_messages(c, o))
     {
         return -1;
     }
-    keep_rest(o, extra);
+    face_keep_rest(o, known, usual, extra);
+    if (json_is_true(json_object_get(o, "store"))) {
+        (void) keep(extra, o, "store");
+    }
     c->q.options.end_user = user.p;
     c->q.options.dialect = "openai";
     c->q.options.extra = json_object_size(extra) > 0 ? extra : NULL;

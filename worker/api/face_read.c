@@ -121,3 +121,54 @@ bool face_data_url(arena_t *a, str_t url, const char **media, str_t *data)
     *data = (str_t) { at + sizeof mark - 1, (size_t) (url.p + url.n - at) - sizeof mark + 1 };
     return data->n > 0;
 }
+
+int face_tools(face_call_t *c, const json_t *o, int (*read)(face_call_t *c, const char *path, const json_t *v, chat_tool_t *t))
+{
+    const json_t *list = member(o, "tools"), *v;
+    chat_tool_t  *tools = arena_calloc(c->arena, (json_array_size(list) + 1) * sizeof *tools);
+    size_t        i;
+
+    if (list != NULL && !json_is_array(list)) {
+        return face_refuse(c, "tools", "must be a list");
+    }
+    json_array_foreach(list, i, v) {
+        if (read(c, arena_printf(c->arena, "tools[%zu]", i), v, &tools[i])) {
+            return -1;
+        }
+    }
+    c->q.options.tools = tools;
+    c->q.options.ntools = json_array_size(list);
+    return 0;
+}
+
+static bool in_list(const char *name, const char *const *names)
+{
+    for (; *names != NULL; names++) {
+        if (strcmp(*names, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_usual(const char *name, const json_t *v, const face_usual_t *usual)
+{
+    for (; usual->name != NULL; usual++) {
+        if (strcmp(usual->name, name) == 0 && str_is(str_of(json_string_value(v)), usual->value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void face_keep_rest(const json_t *o, const char *const *known, const face_usual_t *usual, json_t *extra)
+{
+    const char   *name;
+    const json_t *v;
+
+    json_object_foreach((json_t *) (uintptr_t) o, name, v) {
+        if (!in_list(name, known) && !json_is_null(v) && !is_usual(name, v, usual)) {
+            (void) json_object_set(extra, name, json_object_get(o, name));
+        }
+    }
+}

@@ -69,7 +69,7 @@ static int read_stream(face_call_t *c, const json_t *o)
     return padded ? face_refuse(c, "stream_options.include_obfuscation", "events are not padded here") : 0;
 }
 
-static int read_tool(face_call_t *c, const json_t *v, const char *path, chat_tool_t *t)
+static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_tool_t *t)
 {
     static const char *const names[] = { "type", "name", "description", "parameters", "strict", NULL };
     const json_t *schema = json_object_get(v, "parameters");
@@ -92,25 +92,6 @@ static int read_tool(face_call_t *c, const json_t *v, const char *path, chat_too
     t->schema = json_is_object(schema) ? str_of(json_text(c->arena, schema)) : STR_NULL;
     t->name = name.p;
     t->description = about.p;
-    return 0;
-}
-
-static int read_tools(face_call_t *c, const json_t *o)
-{
-    const json_t *list = json_object_get(o, "tools"), *v;
-    chat_tool_t  *tools = arena_calloc(c->arena, (json_array_size(list) + 1) * sizeof *tools);
-    size_t        i;
-
-    if (given(o, "tools") && !json_is_array(list)) {
-        return face_refuse(c, "tools", "must be a list");
-    }
-    json_array_foreach(list, i, v) {
-        if (read_tool(c, v, arena_printf(c->arena, "tools[%zu]", i), &tools[i])) {
-            return -1;
-        }
-    }
-    c->q.options.tools = tools;
-    c->q.options.ntools = json_array_size(list);
     return 0;
 }
 
@@ -230,26 +211,7 @@ static int read_reasoning(face_call_t *c, const json_t *o, json_t *extra)
     return json_object_size(kept) > 0 ? json_object_set(extra, "reasoning", kept) : 0;
 }
 
-static void keep_rest(const json_t *o, json_t *extra)
-{
-    static const struct { const char *name, *usual; } as_without[] = { { "service_tier", "auto" }, { "truncation", "disabled" } };
-    const char   *name;
-    const json_t *v;
-
-    json_object_foreach((json_t *) (uintptr_t) o, name, v) {
-        bool drop = json_is_null(v);
-
-        for (size_t i = 0; known[i] != NULL && !drop; i++) {
-            drop = strcmp(known[i], name) == 0;
-        }
-        for (size_t i = 0; i < SI_COUNT(as_without) && !drop; i++) {
-            drop = strcmp(as_without[i].name, name) == 0 && str_is(str_of(json_string_value(v)), as_without[i].usual);
-        }
-        if (!drop) {
-            json_object_set(extra, name, json_object_get(o, name));
-        }
-    }
-}
+static const face_usual_t usual[] = { { "service_tier", "auto" }, { "truncation", "disabled" }, { NULL, NULL } };
 
 static int read_request(face_call_t *c, const json_t *o)
 {
@@ -262,13 +224,13 @@ static int read_request(face_call_t *c, const json_t *o)
     c->state = s;
     if (face_text(c, "", o, "model", true, &c->model) || refuse_unspeakable(c, o) || read_stream(c, o)
         || face_number(c, "", o, "temperature", &to->temperature) || face_number(c, "", o, "top_p", &to->top_p)
-        || face_count(c, "", o, "max_output_tokens", 1, &to->max_tokens) || read_tools(c, o) || read_choice(c, o, extra) || read_text(c, o, extra)
+        || face_count(c, "", o, "max_output_tokens", 1, &to->max_tokens) || face_tools(c, o, read_tool) || read_choice(c, o, extra) || read_text(c, o, extra)
         || read_reasoning(c, o, extra) || face_text(c, "", o, "user", false, &user) || face_text(c, "", o, "safety_identifier", false, &user)
         || responses_input(c, o))
     {
         return -1;
     }
-    keep_rest(o, extra);
+    face_keep_rest(o, known, usual, extra);
     to->end_user = user.p;
     to->dialect = face_responses.name;
     to->extra = json_object_size(extra) > 0 ? extra : NULL;

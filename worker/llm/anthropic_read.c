@@ -254,18 +254,17 @@ static int read_event(reply_t *r, state_t *st, str_t type, const json_t *v)
 
 int anthropic_read_event(reply_t *r, str_t type, str_t data)
 {
-    const char *why;
-    json_t     *v;
-    int         rc;
+    json_t *v;
+    int     rc;
 
     if (r->done || data.n == 0 || str_is(data, "[DONE]")) {     /* a relay's; it proves nothing */
         return 0;
     }
-    v = json_parse(r->arena, data, &why);
+    v = reply_object(r, data, &rc);
     if (v == NULL) {
-        return r->lenient ? 0 : reply_malformed(r, why);
+        return rc;
     }
-    rc = json_is_object(v) ? read_event(r, state_of(r), json_str(v, "type", type), v) : reply_malformed(r, "an event is no JSON object");
+    rc = read_event(r, state_of(r), json_str(v, "type", type), v);
     json_decref(v);
     return rc;
 }

@@ -225,19 +225,18 @@ static int read_chunk(reply_t *r, const json_t *v)
 
 int gemini_read_event(reply_t *r, str_t type, str_t data)
 {
-    const char *why;
-    json_t     *v;
-    int         rc;
+    json_t *v;
+    int     rc;
 
     (void) type;
     if (data.n == 0 || r->done) {
         return 0;
     }
-    v = json_parse(r->arena, data, &why);
+    v = reply_object(r, data, &rc);
     if (v == NULL) {
-        return r->lenient ? 0 : reply_malformed(r, why);
+        return rc;
     }
-    rc = json_is_object(v) ? read_chunk(r, v) : reply_malformed(r, "an event is no JSON object");
+    rc = read_chunk(r, v);
     if (rc != 0) {
         r->err.retry_ms = retry_after_body(data);
     }

@@ -187,9 +187,8 @@ static str_t trim(str_t s)
 
 int openai_read_event(reply_t *r, str_t type, str_t data)
 {
-    const char *why;
-    json_t     *v;
-    int         rc;
+    json_t *v;
+    int     rc;
 
     data = trim(data);
     if (data.n == 0 || r->done) {
@@ -199,13 +198,11 @@ int openai_read_event(reply_t *r, str_t type, str_t data)
         r->done = true;
         return 0;
     }
-    v = json_parse(r->arena, data, &why);
+    v = reply_object(r, data, &rc);
     if (v == NULL) {
-        return r->lenient ? 0 : reply_malformed(r, why);
+        return rc;
     }
-    if (!json_is_object(v)) {
-        rc = reply_malformed(r, "an event is no JSON object");
-    } else if (str_is(type, "error")) {
+    if (str_is(type, "error")) {
         const json_t *error = json_object_get(v, "error");
         rc = read_error(r, v, error != NULL ? error : v);
     } else {

@@ -144,6 +144,21 @@ int reply_malformed(reply_t *r, const char *why)
     return provider_fail(&r->err, SI_EPROTO, "provider_protocol", 0, true, "the provider's answer is malformed: %s", why);
 }
 
+json_t *reply_object(reply_t *r, str_t data, int *rc)
+{
+    const char *why;
+    json_t     *v = json_parse(r->arena, data, &why);
+
+    if (v == NULL) {
+        *rc = r->lenient ? 0 : reply_malformed(r, why);
+    } else if (!json_is_object(v)) {
+        *rc = reply_malformed(r, "an event is no JSON object");
+        json_decref(v);
+        v = NULL;
+    }
+    return v;
+}
+
 int reply_too_large(reply_t *r)
 {
     return provider_fail(&r->err, SI_ENOMEM, "answer_too_large", 0, false, "the answer is longer than %zu bytes", r->max);

@@ -40,6 +40,8 @@ void reply_finish(reply_t *r, const char *finish);
 /* Notes a name once: result.model, result.id; too long ones are left out. */
 void reply_name(char *to, size_t cap, str_t s);
 int  reply_malformed(reply_t *r, const char *why);
+/* One event of a stream as a JSON object, a new reference. NULL with *rc: 0 when the stream broke off within it, else SI_E*. */
+json_t *reply_object(reply_t *r, str_t data, int *rc);
 int  reply_too_large(reply_t *r);
 /* An error object within a stream that began well: status 0 when it does not say what it is. message is cleaned. */
 int  reply_error(reply_t *r, int status, str_t message);

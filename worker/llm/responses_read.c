@@ -283,9 +283,8 @@ static int read_object(reply_t *r, str_t type, const json_t *v)
 
 int responses_read_event(reply_t *r, str_t type, str_t data)
 {
-    const char *why;
-    json_t     *v;
-    int         rc;
+    json_t *v;
+    int     rc;
 
     if (data.n == 0 || r->done) {
         return 0;
@@ -294,11 +293,11 @@ int responses_read_event(reply_t *r, str_t type, str_t data)
         r->done = r->finished;      /* it alone ends nothing */
         return 0;
     }
-    v = json_parse(r->arena, data, &why);
+    v = reply_object(r, data, &rc);
     if (v == NULL) {
-        return r->lenient ? 0 : reply_malformed(r, why);
+        return rc;
     }
-    rc = json_is_object(v) ? read_object(r, type, v) : reply_malformed(r, "an event is no JSON object");
+    rc = read_object(r, type, v);
     json_decref(v);
     return rc;
 }
