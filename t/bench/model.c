@@ -1,11 +1,12 @@
 /*
- * A model for load tests: answers each POST with a stream of tokens in the form of OpenAI's chat completions. One thread,
- * epoll, one timer heap; a thousand streams of 20 tokens 50 ms apart take a small part of a core.
+ * A model for load tests: answers each POST with a stream of tokens in the form of OpenAI's chat completions, or, when that
+ * does not ask for a stream, with one body. One thread, epoll, one timer heap; a thousand streams of 20 tokens 50 ms apart
+ * take a small part of a core.
  *
  *   model PORT TOKENS DELAY_MS [stamp]
  *
  * With `stamp` a token is "t=" and CLOCK_MONOTONIC in ns, 15 digits: who reads it sees how old it is. With DELAY_MS 0 all
- * of an answer leaves at once. Listens on 127.0.0.1; prints "ready PORT"; ends on SIGTERM.
+ * of an answer leaves at once: 1,000 tokens at most, and no stamps. Listens on 127.0.0.1; prints "ready PORT"; ends on SIGTERM.
  */
 #include "bench.h"
 
@@ -25,10 +26,11 @@
 #define HEAD_MAX    (16u << 10)     /* of a request */
 #define TOKENS_MAX  100000u
 #define OUT_MAX     (256u << 10)    /* unsent bytes of one answer: a reader this slow is cut */
+#define PART_MAX    1024            /* bytes of a head, a token or an end */
 
 typedef struct conn {
     int       fd;
-    char     *in;               /* HEAD_MAX bytes, while a request head is read */
+    char     *in;               /* HEAD_MAX bytes, while a request is read */
     size_t    in_len;
     size_t    body_left;
     bool      answering, dead;
@@ -45,6 +47,8 @@ typedef struct {
     uint32_t  tokens;
     uint64_t  delay;
     bool      stamp;
+    char     *whole, *burst;    /* answers that are ready: one body; a stream without pauses */
+    size_t    whole_len, burst_len;
     conn_t  **heap;
     size_t    heap_len, heap_cap;
     conn_t   *free_list;        /* freed when the batch of events is over */
@@ -200,111 +204,144 @@ static size_t event(char *buf, size_t size, const char *json)
     return len < 0 || (size_t) len >= size ? 0 : (size_t) len;
 }
 
-static void answer_head(model_t *m, conn_t *c)
+/* These put a part of an answer into PART_MAX bytes at buf and return its length. */
+
+static size_t put_head(char *buf)
 {
     static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-    char   buf[1024];
     size_t n = sizeof(head) - 1;
 
     memcpy(buf, head, n);
-    n += event(buf + n, sizeof(buf) - n, "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"bench\","
-               "\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}");
-    conn_write(m, c, buf, n);
+    return n + event(buf + n, PART_MAX - n, "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"bench\","
+                     "\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}");
 }
 
-static void answer_token(model_t *m, conn_t *c)
+static size_t put_token(const model_t *m, uint32_t number, char *buf)
 {
-    char   json[512], buf[640], token[32];
+    char json[512], token[32];
 
-    c->sent++;
-    snprintf(token, sizeof(token), m->stamp ? "t=%015llu " : "t%llu ", m->stamp ? (unsigned long long) now_ns() : c->sent);
+    snprintf(token, sizeof(token), m->stamp ? "t=%015llu " : "t%llu ", m->stamp ? (unsigned long long) now_ns() : number);
     snprintf(json, sizeof(json), "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"bench\","
              "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}", token);
-    conn_write(m, c, buf, event(buf, sizeof(buf), json));
+    return event(buf, PART_MAX, json);
 }
 
-static void answer_end(model_t *m, conn_t *c)
+static size_t put_end(const model_t *m, char *buf)
 {
     static const char done[] = "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n";
-    char   json[512], buf[2048];
+    char   json[512];
     size_t n;
 
-    n = event(buf, sizeof(buf), "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"bench\","
+    n = event(buf, PART_MAX, "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"bench\","
               "\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}");
     snprintf(json, sizeof(json), "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"bench\","
-             "\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":%u,\"total_tokens\":%u}}", c->sent, c->sent + 10);
-    n += event(buf + n, sizeof(buf) - n, json);
+             "\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":%u,\"total_tokens\":%u}}", m->tokens, m->tokens + 10);
+    n += event(buf + n, PART_MAX - n, json);
     memcpy(buf + n, done, sizeof(done) - 1);
-    conn_write(m, c, buf, n + sizeof(done) - 1);
-    c->answering = false;
+    return n + sizeof(done) - 1;
+}
+
+/* The answer to who wants no stream: the same text in one body. */
+static void make_whole(model_t *m)
+{
+    char  *text = grown(NULL, 16 * (size_t) m->tokens + 1), *at = text;
+    size_t room = 16 * (size_t) m->tokens + 1024;
+    char  *json = grown(NULL, room);
+
+    for (uint32_t i = 1; i <= m->tokens; i++) {
+        at += snprintf(at, 16, "t%u ", i);
+    }
+    snprintf(json, room, "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"bench\",\"choices\":[{\"index\":0,"
+             "\"message\":{\"role\":\"assistant\",\"content\":\"%s\"},\"finish_reason\":\"stop\"}],"
+             "\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":%u,\"total_tokens\":%u}}", text, m->tokens, m->tokens + 10);
+    m->whole = grown(NULL, room + 256);
+    m->whole_len = (size_t) snprintf(m->whole, room + 256, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                                     strlen(json), json);
+    free(json);
+    free(text);
+}
+
+/* A whole stream, for when nothing is to be waited for. */
+static void make_burst(model_t *m)
+{
+    char *at = m->burst = grown(NULL, ((size_t) m->tokens + 2) * PART_MAX);
+
+    at += put_head(at);
+    for (uint32_t i = 1; i <= m->tokens; i++) {
+        at += put_token(m, i, at);
+    }
+    at += put_end(m, at);
+    m->burst_len = (size_t) (at - m->burst);
 }
 
 /* A token that is due, and the time of the next. Late ones do not bunch up: each is a delay after its forerunner's due time. */
 static void step(model_t *m, conn_t *c)
 {
-    do {
-        if (c->sent < m->tokens) {
-            answer_token(m, c);
-        }
-        if (c->sent == m->tokens) {
-            answer_end(m, c);
-            return;
-        }
-    } while (m->delay == 0 && !c->dead);
-    if (!c->dead) {
+    char   buf[2 * PART_MAX];
+    size_t n = put_token(m, ++c->sent, buf);
+
+    if (c->sent == m->tokens) {
+        n += put_end(m, buf + n);
+        c->answering = false;
+    } else {
         c->at += m->delay;
         heap_add(m, c);
     }
+    conn_write(m, c, buf, n);
 }
 
 static void request_whole(model_t *m, conn_t *c)
 {
-    c->answering = true;
-    c->sent = 0;
-    c->at = now_ms() + m->delay;
-    answer_head(m, c);
-    if (c->dead) {
-        return;
-    }
-    if (m->delay == 0) {
-        step(m, c);
+    char buf[PART_MAX];
+    bool stream = strstr(c->in, "\"stream\":true") != NULL;
+
+    free(c->in);
+    c->in = NULL;
+    c->in_len = 0;
+    if (!stream) {
+        conn_write(m, c, m->whole, m->whole_len);
+    } else if (m->delay == 0) {
+        conn_write(m, c, m->burst, m->burst_len);
     } else {
+        c->answering = true;
+        c->sent = 0;
+        c->at = now_ms() + m->delay;
         heap_add(m, c);
+        conn_write(m, c, buf, put_head(buf));
     }
+}
+
+/* Notes the head, and of the body as much as there is room for. */
+static void note(conn_t *c, const char *bytes, size_t n)
+{
+    if (c->in == NULL) {
+        c->in = grown(NULL, HEAD_MAX);
+    }
+    n = n < HEAD_MAX - 1 - c->in_len ? n : HEAD_MAX - 1 - c->in_len;
+    memcpy(c->in + c->in_len, bytes, n);
+    c->in_len += n;
+    c->in[c->in_len] = '\0';
 }
 
 static void request_bytes(model_t *m, conn_t *c, const char *bytes, size_t n)
 {
     char *end, *length;
 
-    if (c->body_left) {             /* what follows a whole body would be pipelining, which no client here does */
-        c->body_left -= n < c->body_left ? n : c->body_left;
-        if (c->body_left == 0) {
-            request_whole(m, c);
+    note(c, bytes, n);
+    if (c->body_left == 0) {
+        end = strstr(c->in, "\r\n\r\n");
+        if (end == NULL) {
+            if (c->in_len == HEAD_MAX - 1) {
+                conn_close(m, c);
+            }
+            return;
         }
-        return;
+        length = strcasestr(c->in, "\r\ncontent-length:");
+        c->body_left = length && length < end ? strtoul(length + 17, NULL, 10) : 0;
+        n = c->in_len - (size_t) (end + 4 - c->in);
     }
-    if (c->in_len + n >= HEAD_MAX) {
-        conn_close(m, c);
-        return;
-    }
-    if (c->in == NULL) {
-        c->in = grown(NULL, HEAD_MAX);
-    }
-    memcpy(c->in + c->in_len, bytes, n);
-    c->in_len += n;
-    c->in[c->in_len] = '\0';
-    end = strstr(c->in, "\r\n\r\n");
-    if (end == NULL) {
-        return;
-    }
-    length = strcasestr(c->in, "\r\ncontent-length:");
-    c->body_left = length && length < end ? strtoul(length + 17, NULL, 10) : 0;
-    n = c->in_len - (size_t) (end + 4 - c->in);
+    /* What follows a whole body would be pipelining, which no client here does. */
     c->body_left -= n < c->body_left ? n : c->body_left;
-    free(c->in);
-    c->in = NULL;
-    c->in_len = 0;
     if (c->body_left == 0) {
         request_whole(m, c);
     }
@@ -410,7 +447,7 @@ int main(int argc, char **argv)
     if (argc < 4 || argc > 5 || (argc == 5 && strcmp(argv[4], "stamp") != 0)
         || (port = strtoul(argv[1], NULL, 10)) == 0 || port > 65535
         || (tokens = strtoul(argv[2], NULL, 10)) == 0 || tokens > TOKENS_MAX
-        || (delay = strtoul(argv[3], NULL, 10)) > 60000) {
+        || (delay = strtoul(argv[3], NULL, 10)) > 60000 || (delay == 0 && (argc == 5 || tokens > 1000))) {
         fprintf(stderr, "usage: model PORT TOKENS DELAY_MS [stamp]\n");
         return 2;
     }
@@ -420,6 +457,10 @@ int main(int argc, char **argv)
     m->tokens = (uint32_t) tokens;
     m->delay = delay;
     m->stamp = argc == 5;
+    make_whole(m);
+    if (m->delay == 0) {
+        make_burst(m);
+    }
     m->listener = listen_on((uint16_t) port);
     m->ep = epoll_create1(EPOLL_CLOEXEC);
     if (m->ep == -1 || epoll_ctl(m->ep, EPOLL_CTL_ADD, m->listener, &ev) == -1) {
