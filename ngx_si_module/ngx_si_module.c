@@ -1,6 +1,6 @@
 
 /*
- * Tables, configuration, variables and the start of a process.
+ * Tables, configuration and the start of a process.
  */
 
 
@@ -8,20 +8,12 @@
 #include "ngx_si_status.h"
 
 
-static ngx_int_t ngx_si_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_si_init(ngx_conf_t *cf);
 static void *ngx_si_create_main_conf(ngx_conf_t *cf);
 static void *ngx_si_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child);
 static ngx_int_t ngx_si_init_process(ngx_cycle_t *cycle);
 static void ngx_si_exit_process(ngx_cycle_t *cycle);
-
-static ngx_int_t ngx_si_variable(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_si_variable_first_byte(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
-static ngx_int_t ngx_si_variable_conversation(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data);
 
 
 static ngx_command_t  ngx_si_commands[] = {
@@ -110,6 +102,20 @@ static ngx_command_t  ngx_si_commands[] = {
       0,
       NULL },
 
+    { ngx_string("si_errors"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_si_problem_conf,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_si_loc_conf_t, errors),
+      NULL },
+
+    { ngx_string("si_problem"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_si_conf_content,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      ngx_si_problem_handler },
+
     { ngx_string("si_limit_zone"),
       NGX_HTTP_MAIN_CONF|NGX_CONF_2MORE,
       ngx_si_limit_conf_zone,
@@ -164,7 +170,7 @@ static ngx_command_t  ngx_si_commands[] = {
 
 
 static ngx_http_module_t  ngx_si_module_ctx = {
-    ngx_si_add_variables,          /* preconfiguration */
+    ngx_si_variables_add,          /* preconfiguration */
     ngx_si_init,                   /* postconfiguration */
 
     ngx_si_create_main_conf,       /* create main configuration */
@@ -194,159 +200,6 @@ ngx_module_t  ngx_si_module = {
 };
 
 
-static ngx_http_variable_t  ngx_si_vars[] = {
-
-    { ngx_string("si_tenant"), NULL, ngx_si_variable,
-      offsetof(ngx_si_ctx_t, tenant), NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("si_user"), NULL, ngx_si_variable,
-      offsetof(ngx_si_ctx_t, user), NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("si_turn"), NULL, ngx_si_variable,
-      offsetof(ngx_si_ctx_t, turn), NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("si_worker"), NULL, ngx_si_variable,
-      offsetof(ngx_si_ctx_t, worker), NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("si_auth"), NULL, ngx_si_variable,
-      offsetof(ngx_si_ctx_t, auth), NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("si_first_byte_time"), NULL, ngx_si_variable_first_byte,
-      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("si_client_addr"), NULL, ngx_si_origin_variable, 0, 0, 0 },
-
-    { ngx_string("si_conversation"), NULL, ngx_si_variable_conversation,
-      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("si_limit_status"), NULL, ngx_si_limit_variable,
-      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
-
-    { ngx_string("si_credential"), NULL, ngx_si_auth_variable,
-      0, 0, 0 },
-
-      ngx_http_null_variable
-};
-
-
-static ngx_int_t
-ngx_si_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
-    uintptr_t data)
-{
-    ngx_str_t     *s;
-    ngx_si_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_si_module);
-
-    if (ctx == NULL) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    s = (ngx_str_t *) ((u_char *) ctx + data);
-
-    if (s->len == 0) {
-        v->not_found = 1;
-        return NGX_OK;
-    }
-
-    v->data = s->data;
-    v->len = s->len;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_si_variable_first_byte(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    u_char          *p;
-    ngx_msec_int_t   ms;
-    ngx_si_ctx_t    *ctx;
-
-    p = ngx_pnalloc(r->pool, NGX_TIME_T_LEN + 4);
-    if (p == NULL) {
-        return NGX_ERROR;
-    }
-
-    ctx = ngx_http_get_module_ctx(r, ngx_si_module);
-
-    if (ctx == NULL || ctx->first < 0) {
-        v->len = 1;
-        *p = '-';
-
-    } else {
-        ms = ctx->first;
-        v->len = ngx_sprintf(p, "%T.%03M", (time_t) ms / 1000, ms % 1000) - p;
-    }
-
-    v->data = p;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-
-    return NGX_OK;
-}
-
-
-/* the {id} of /v1/conversations/{id}[/...] */
-
-static ngx_int_t
-ngx_si_variable_conversation(ngx_http_request_t *r,
-    ngx_http_variable_value_t *v, uintptr_t data)
-{
-    u_char            *p, *end;
-    static ngx_str_t   prefix = ngx_string("/v1/conversations/");
-
-    v->data = (u_char *) "";
-    v->len = 0;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-
-    if (r->uri.len <= prefix.len
-        || ngx_strncmp(r->uri.data, prefix.data, prefix.len) != 0)
-    {
-        return NGX_OK;
-    }
-
-    p = r->uri.data + prefix.len;
-    end = ngx_strlchr(p, r->uri.data + r->uri.len, '/');
-
-    if (end == NULL) {
-        end = r->uri.data + r->uri.len;
-    }
-
-    v->data = p;
-    v->len = end - p;
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_si_add_variables(ngx_conf_t *cf)
-{
-    ngx_http_variable_t  *var, *v;
-
-    for (v = ngx_si_vars; v->name.len; v++) {
-        var = ngx_http_add_variable(cf, &v->name, v->flags);
-        if (var == NULL) {
-            return NGX_ERROR;
-        }
-
-        var->get_handler = v->get_handler;
-        var->data = v->data;
-    }
-
-    return NGX_OK;
-}
-
-
 static ngx_int_t
 ngx_si_init(ngx_conf_t *cf)
 {
@@ -360,17 +213,20 @@ ngx_si_init(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    if (smcf->pools.nelts == 0) {
-        return ngx_si_cors_init(cf) == NGX_OK ? ngx_si_origin_init(cf)
-                                              : NGX_ERROR;
-    }
-
     smcf->request_id = ngx_http_get_variable_index(cf, &name);
     smcf->client_addr = ngx_http_get_variable_index(cf, &addr);
 
     if (smcf->request_id == NGX_ERROR || smcf->client_addr == NGX_ERROR
-        || ngx_si_zone_add(cf, smcf) != NGX_OK
-        || ngx_si_cors_init(cf) != NGX_OK
+        || ngx_si_cors_init(cf) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    if (smcf->pools.nelts == 0) {
+        return ngx_si_origin_init(cf);
+    }
+
+    if (ngx_si_zone_add(cf, smcf) != NGX_OK
         || ngx_si_ticket_init(cf) != NGX_OK)
     {
         return NGX_ERROR;
@@ -422,7 +278,7 @@ ngx_si_create_loc_conf(ngx_conf_t *cf)
         return NULL;
     }
 
-    /* set by ngx_pcalloc(): name, pool, key, auth, cookie, jwt and limits */
+    /* set by ngx_pcalloc(): name, pool, key, errors, auth, cookie, jwt, limits */
 
     slcf->origin = NGX_CONF_UNSET_PTR;
     slcf->cors = NGX_CONF_UNSET_PTR;
@@ -463,6 +319,10 @@ ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     if (conf->jwt == NULL) {
         conf->jwt = prev->jwt;
+    }
+
+    if (conf->errors == NULL) {
+        conf->errors = prev->errors;
     }
 
     smcf = ngx_http_conf_get_module_main_conf(cf, ngx_si_module);

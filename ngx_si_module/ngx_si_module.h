@@ -22,6 +22,7 @@
 #include "ngx_si_auth.h"
 #include "ngx_si_zone.h"
 #include "ngx_si_limit.h"
+#include "ngx_si_problem.h"
 
 
 #define NGX_SI_WORKERS_MAX   128         /* slots of one pool */
@@ -95,6 +96,7 @@ typedef struct {
     ngx_http_complex_value_t *key;
     ngx_si_origin_t          *origin;
     ngx_array_t              *cors;     /* of ngx_str_t, or NULL */
+    ngx_http_complex_value_t *errors;   /* in whose words, NULL: our own */
     ngx_msec_t                heartbeat;
     ngx_msec_t                stall;
     ngx_msec_t                drain;
@@ -392,6 +394,9 @@ ngx_si_pool_t *ngx_si_conf_find_pool(ngx_si_main_conf_t *smcf,
 ngx_int_t ngx_si_conf_phase(ngx_conf_t *cf, ngx_http_phases phase,
     ngx_http_handler_pt handler);
 
+/* ngx_si_variables.c */
+ngx_int_t ngx_si_variables_add(ngx_conf_t *cf);
+
 /* ngx_si_cors.c */
 /* whether si_cors names the origin */
 ngx_uint_t ngx_si_cors_lists(ngx_http_request_t *r, ngx_str_t *origin);
@@ -486,15 +491,12 @@ ngx_int_t ngx_si_open_resume(ngx_si_mirror_t *m, ngx_si_call_t *call,
 ngx_int_t ngx_si_open_query(ngx_si_call_t *call, ngx_si_link_t *link,
     ngx_str_t *path);
 
-/* ngx_si_call.c, ngx_si_problem.c */
+/* ngx_si_call.c */
 ngx_int_t ngx_si_call_handler(ngx_http_request_t *r);
 void ngx_si_call_again(ngx_si_ctx_t *ctx);
 /* the request's context, made if it has none yet; NULL: no memory */
 ngx_si_ctx_t *ngx_si_ctx_get(ngx_http_request_t *r);
 void ngx_si_ctx_mark(ngx_si_ctx_t *ctx);
-/* header and body; the request is not finalized */
-ngx_int_t ngx_si_problem_send(ngx_http_request_t *r, ngx_uint_t status,
-    const char *title, const char *code, const char *detail);
 /* these end the module's part of the request: do not touch ctx afterwards */
 void ngx_si_ctx_finish(ngx_si_ctx_t *ctx, ngx_int_t rc);
 void ngx_si_ctx_abort(ngx_si_ctx_t *ctx);
@@ -541,48 +543,7 @@ ngx_int_t ngx_si_shrink_header(ngx_si_ctx_t *ctx);
 /* gives back what a request does not need once its OPEN is sent */
 void ngx_si_shrink(ngx_si_ctx_t *ctx);
 
-/* ngx_si_log.c, ngx_si_feed.c */
-const char *ngx_si_log_attach(ngx_si_ctx_t *ctx, const u_char *p, size_t len);
-/* an ATTACH whose reader has gone: its CANCEL was under way */
-const char *ngx_si_log_stray(ngx_si_link_t *link, const u_char *p, size_t len);
-const char *ngx_si_log_feed(ngx_si_mirror_t *m, const u_char *p, size_t len);
-void ngx_si_log_end(ngx_si_mirror_t *m, ngx_uint_t aborted);
-void ngx_si_log_publish(ngx_si_mirror_t *m);
-void ngx_si_log_bind(ngx_si_mirror_t *m, ngx_si_link_t *link, uint64_t log,
-    uint32_t seq);
-void ngx_si_log_unbind(ngx_si_mirror_t *m, ngx_uint_t detach);
-void ngx_si_log_leave(ngx_si_ctx_t *ctx);
-void ngx_si_log_trim(ngx_si_mirror_t *m);
-void ngx_si_log_hold(ngx_si_mirror_t *m);
-void ngx_si_log_release(ngx_si_mirror_t *m);
-void ngx_si_log_close(ngx_si_mirror_t *m, ngx_si_counter_e why,
-    ngx_msec_t retry);
-
-/* ngx_si_census.c */
-void ngx_si_census_mark(ngx_si_mirror_t *m);
-void ngx_si_census_drop(ngx_si_mirror_t *m);
-void ngx_si_census_tick(ngx_si_proc_t *proc);
-
-/* ngx_si_cursor.c */
-void ngx_si_cursor_fresh(ngx_si_ctx_t *ctx, ngx_si_block_t *fresh);
-void ngx_si_cursor_run(ngx_si_ctx_t *ctx);
-void ngx_si_cursor_beat(ngx_si_ctx_t *ctx);
-ngx_uint_t ngx_si_cursor_can_direct(ngx_http_request_t *r);
-
-/* ngx_si_seat.c */
-void ngx_si_seat_take(ngx_si_ctx_t *ctx);
-void ngx_si_seat_sync(ngx_si_ctx_t *ctx);
-void ngx_si_seat_leave(ngx_si_ctx_t *ctx);
-void ngx_si_seat_leave_all(ngx_si_mirror_t *m);
-void ngx_si_seat_fan_out(ngx_si_mirror_t *m, ngx_si_block_t *fresh);
-ngx_uint_t ngx_si_cursor_clear(ngx_si_ctx_t *ctx);
-void ngx_si_cursor_lag(ngx_si_ctx_t *ctx, ngx_si_block_t *b,
-    uint32_t offset);
-
-/* ngx_si_resume.c */
-void ngx_si_resume_start(ngx_si_mirror_t *m, ngx_int_t avoid);
-void ngx_si_resume_stop(ngx_si_mirror_t *m);
-void ngx_si_resume_tick(ngx_si_proc_t *proc);
+#include "ngx_si_log.h"
 
 /* ngx_si_tick.c */
 ngx_int_t ngx_si_tick_init(ngx_si_proc_t *proc, ngx_log_t *log);

@@ -77,8 +77,8 @@ subtest 'codes' => sub {
         $in{$1} = 1 while /\bNGX_SI_LIMIT_\w+_CODE\s+"(\w+)"/g;
         $in{$1} = 1 while /\bngx_si_limit_refuse\([^"]*"(\w+)"/g;
         $in{$1} = 1 while /\bngx_si_(?:ctx_problem|problem_send)\([^"]*"[^"]*",\s*"(\w+)"/g;
+        $in{$1} = 1 while /\{ \d+, "[A-Z][^"]*", "(\w+)",/g;
     }
-    for (sources('conf/si-locations.conf')) { $in{$1} = 1 while /"code":"(\w+)"/g }
     my %listed = map { $_ => 1 } @{ $doc->{components}{schemas}{ProblemCode}{enum} };
     is_deeply [grep { !$listed{$_} } sort keys %in], [], 'every code of a problem is listed';
     is_deeply [grep { !$in{$_} } sort keys %listed], [], 'every listed one is used';
