@@ -207,7 +207,7 @@ static void shapes(test_t *t)
             " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers");
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
-            "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, fallback,"
+            "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, price, fallback,"
             " context_fallback, filter_fallback");
     refused(t, "database.pool: 4",
             "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
@@ -440,6 +440,11 @@ static json_t *schema_value(test_t *t, const conf_key_t *k)
     } else if (k->type == KEY_SIZE || k->type == KEY_DURATION) {
         json_object_set_new(v, "type", json_pack("[sss]", "string", "integer", "null"));
         json_object_set_new(v, "pattern", json_string(k->type == KEY_SIZE ? "^[0-9]+[kmg]?$" : "^[0-9]+(ms|s|m|h|d)?$"));
+    } else if (k->type == KEY_PRICE) {
+        json_object_set_new(v, "type", json_pack("[sss]", "string", "number", "null"));
+        json_object_set_new(v, "minimum", json_integer((json_int_t) k->min));
+        json_object_set_new(v, "maximum", json_integer((json_int_t) (k->max / 1000000)));
+        json_object_set_new(v, "pattern", json_string("^([0-9]+([.][0-9]{1,6})?)?$"));
     } else if (k->type == KEY_WORD || k->type == KEY_LEVEL) {
         char   *rest = arena_strdup(t->a, k->words), *word;
         json_t *words = json_array();

@@ -61,6 +61,33 @@ static void routes(test_t *t)
     ok(strstr(text, "tenants.t-1.routes.gpt-4.1.models = [\"m1\"]    # ") != NULL, "also with a dot");
     conf_free(c);
 
+    c = load1(t, "models:\n  m: { provider: offline, price: { input: 0.15, output: '2.500001', cached_input: 0 } }\n", &err);
+    if (!ok(c != NULL, "prices")) {
+        diag("%s", err);
+        return;
+    }
+    const conf_price_t *price = &conf_model(c, STR("m"))->price;
+    is_int((long long) price->input, 150000, "a number");
+    is_int((long long) price->output, 2500001, "a text, exactly");
+    is_int((long long) price->cached_input, 0, "nothing");
+    is_int((long long) price->cache_write, 150000, "as for input");
+    is_int((long long) price->reasoning, 2500001, "as for output");
+    is_int((long long) conf_model(c, STR("offline"))->price.reasoning, 0, "free by default");
+    text = printed(t, c);
+    ok(strstr(text, "models.m.price.input = 0.15    # ") != NULL, "a price is printed");
+    ok(strstr(text, "models.m.price.cache_write = 0.150000    # default") != NULL, "also one that is another's");
+    ok(strstr(text, "models.offline.price.output = 0.000000    # default") != NULL, "and where there is none");
+    conf_free(c);
+
+    refused(t, "models:\n  m: { provider: offline, price: { input: 0.1234567 } }",
+            "a.yaml:2: models.m.price.input: expected a price from 0 to 100000 with at most 6 places, such as 0.15, got \"0.1234567\"");
+    refused(t, "models:\n  m: { provider: offline, price: { output: -1 } }",
+            "a.yaml:2: models.m.price.output: expected a price from 0 to 100000 with at most 6 places, such as 0.15, got \"-1\"");
+    refused(t, "models:\n  m: { provider: offline, price: { reasoning: 100000.000001 } }",
+            "a.yaml:2: models.m.price.reasoning: expected a price from 0 to 100000 with at most 6 places, such as 0.15, got \"100000.000001\"");
+    refused(t, "models:\n  m: { provider: offline, price: 1 }", "a.yaml:2: models.m.price: expected a map of keys and values, got \"1\"");
+    refused(t, "models:\n  m: { provider: offline, price: { in: 1 } }",
+            "a.yaml:2: models.m.price.in: no such key, expected one of input, output, cached_input, cache_write, reasoning");
     refused(t, "models:\n  m:\n    provider: offline\n    fallback: [offline, n]",
             "a.yaml:4: models.m.fallback: expected a list of at most 16 names under models, got \"n\"");
     refused(t, "models:\n  m: { provider: offline, fallback: offline }",

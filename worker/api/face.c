@@ -130,6 +130,9 @@ static int choose(face_call_t *c, gateway_spec_t *spec)
     if (!face_spec(c->r->who.tenant, c->model, spec)) {
         return fail(c, 404, "model_not_found", "model", "there is no model, agent or task of this name");
     }
+    spec->user = c->r->who.user;
+    spec->key = c->r->who.key_id[0] != '\0' ? c->r->who.key_id : NULL;
+    spec->source = c->face->name;
     spec->restarts = !c->stream;        /* of one body nothing was seen yet */
     agent = spec->agent != NULL ? conf_agent(proc.conf, str_of(spec->agent)) : NULL;
     if (agent != NULL) {

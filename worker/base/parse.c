@@ -19,6 +19,27 @@ int parse_u64(str_t s, uint64_t *out)
     return SI_OK;
 }
 
+int parse_decimal(str_t s, unsigned places, uint64_t *out)
+{
+    const char *dot = s.n > 0 ? memchr(s.p, '.', s.n) : NULL;
+    size_t      whole = dot != NULL ? (size_t) (dot - s.p) : s.n, n = dot != NULL ? s.n - whole - 1 : 0;
+    uint64_t    v, rest = 0, unit = 1;
+
+    if (n > places || (dot != NULL && n == 0) || parse_u64((str_t) { s.p, whole }, &v) != SI_OK
+        || (n > 0 && parse_u64((str_t) { dot + 1, n }, &rest) != SI_OK)) {
+        return SI_EINVAL;
+    }
+    for (unsigned i = 0; i < places; i++) {
+        unit *= 10;
+        rest *= i >= n ? 10 : 1;
+    }
+    if (v > UINT64_MAX / unit || v * unit > UINT64_MAX - rest) {
+        return SI_EINVAL;
+    }
+    *out = v * unit + rest;
+    return SI_OK;
+}
+
 typedef struct {
     const char *name;
     uint64_t    factor;

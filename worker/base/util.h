@@ -46,6 +46,8 @@ size_t utf8_cut(const char *p, size_t n);
 
 /* Decimal without sign, whole string. 0 or SI_EINVAL (also on overflow). */
 int  parse_u64(str_t s, uint64_t *out);
+/* "2.5" with 6 places -> 2500000: without sign or exponent, at most so many places (0 to 18). 0 or SI_EINVAL. */
+int  parse_decimal(str_t s, unsigned places, uint64_t *out);
 /* "500ms", "10s", "5m", "2h", "1d" -> ms; "64k", "8m", "1g" -> bytes (a bare number: ms, bytes). 0 or SI_EINVAL. */
 int  parse_duration(str_t s, uint64_t *ms);
 int  parse_size(str_t s, uint64_t *bytes);

@@ -341,6 +341,23 @@ static int finish_providers(loader_t *l)
     return 0;
 }
 
+static uint64_t price(uint64_t own, uint64_t other)
+{
+    return own != CONF_PRICE_SAME ? own : other;
+}
+
+static void finish_model(conf_model_t *m)
+{
+    conf_price_t *p = &m->price;
+
+    m->upstream = m->upstream != NULL ? m->upstream : m->name;
+    p->input = price(p->input, 0);
+    p->output = price(p->output, 0);
+    p->cached_input = price(p->cached_input, p->input);
+    p->cache_write = price(p->cache_write, p->input);
+    p->reasoning = price(p->reasoning, p->output);
+}
+
 /* What the defaults leave open. */
 static int finish(loader_t *l)
 {
@@ -356,7 +373,7 @@ static int finish(loader_t *l)
         c->workers = (uint64_t) SI_MAX(1, SI_MIN(cores, 256));
     }
     for (size_t i = 0; i < c->nmodels; i++) {
-        c->models[i].upstream = c->models[i].upstream != NULL ? c->models[i].upstream : c->models[i].name;
+        finish_model(&c->models[i]);
     }
     for (size_t i = 0; i < c->nissuers; i++) {
         const char *name = c->issuers[i].name, *why = conf_issuer_wrong(c, i);

@@ -38,6 +38,16 @@ typedef struct conf_provider {
     size_t      index;          /* of an endpoint: among those of all providers */
 } conf_provider_t;
 
+/* US dollars for a million tokens, in millionths of a dollar: 2.50 is 2500000. */
+typedef struct {
+    uint64_t    input;          /* what is not read from a prompt cache, nor written to one */
+    uint64_t    output;         /* what is no reasoning */
+    uint64_t    cached_input, cache_write, reasoning;
+} conf_price_t;
+
+#define CONF_PRICE_MAX  100000000000ull     /* 100,000 dollars */
+#define CONF_PRICE_SAME UINT64_MAX          /* while it is read: the same as input, or output */
+
 typedef struct conf_model {
     const char *name;           /* as clients name it */
     const conf_provider_t *provider;
@@ -45,6 +55,7 @@ typedef struct conf_model {
     uint64_t    max_tokens;     /* of one answer; 0: the provider's default */
     const char *stream;         /* "on", or "off" for a model of bedrock that cannot */
     conf_models_t fallback;     /* asked next when this one fails */
+    conf_price_t price;
     conf_models_t context_fallback, filter_fallback;    /* when the prompt is too long for it, or its content filter stops it; empty: fallback */
 } conf_model_t;
 

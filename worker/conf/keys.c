@@ -183,6 +183,16 @@ const conf_key_t conf_keys[] = {
     { "models.*.stream", KEY_WORD, "on", 0, 0, MODEL(stream), "on|off",
       "off for a model of bedrock that cannot stream: its answer comes as one piece", false },
 
+    { "models.*.price.input", KEY_PRICE, "0", 0, CONF_PRICE_MAX, MODEL(price.input), NULL,
+      "US dollars for a million tokens of input, exact to 6 places", false },
+    { "models.*.price.output", KEY_PRICE, "0", 0, CONF_PRICE_MAX, MODEL(price.output), NULL,
+      "the same for output", false },
+    { "models.*.price.cached_input", KEY_PRICE, "", 0, CONF_PRICE_MAX, MODEL(price.cached_input), NULL,
+      "for input that the provider read from its prompt cache; default: price.input", false },
+    { "models.*.price.cache_write", KEY_PRICE, "", 0, CONF_PRICE_MAX, MODEL(price.cache_write), NULL,
+      "for input that it wrote to its prompt cache; default: price.input", false },
+    { "models.*.price.reasoning", KEY_PRICE, "", 0, CONF_PRICE_MAX, MODEL(price.reasoning), NULL,
+      "for output that is reasoning; default: price.output", false },
     { "models.*.fallback", KEY_MODELS, "", 0, 0, MODEL(fallback), NULL,
       "models that are asked in this order when it fails", false },
     { "models.*.context_fallback", KEY_MODELS, "", 0, 0, MODEL(context_fallback), NULL,
@@ -277,6 +287,9 @@ void conf_expected(const conf_key_t *k, char *out, size_t cap)
         break;
     case KEY_MODELS:
         snprintf(out, cap, "a list of at most %d names under models", CONF_MODELS_MAX);
+        break;
+    case KEY_PRICE:
+        snprintf(out, cap, "a price from 0 to %llu with at most 6 places, such as 0.15", (unsigned long long) (k->max / 1000000));
         break;
     case KEY_SECRET:
         snprintf(out, cap, "env:NAME or file:PATH");

@@ -18,6 +18,7 @@ typedef enum {
     KEY_AGENT,          /* a name under agents -> const char * */
     KEY_TASK,           /* a name under tasks -> const char * */
     KEY_MODELS,         /* a list of names under models -> conf_models_t */
+    KEY_PRICE,          /* "2.50", at most 6 places, up to max -> uint64_t in millionths; "": that of another key, CONF_PRICE_SAME */
     KEY_SECRET,         /* nothing, or a reference to it: env:NAME, file:PATH -> const char * */
     KEY_PLACE           /* text or reference: for a URL that may hold a password; printed without it */
 } key_type_t;

@@ -73,7 +73,7 @@ static void print_value(FILE *out, const conf_key_t *k, const char *text)
 {
     if (k->type == KEY_PLACE) {
         print_place(out, text);
-    } else if (k->type == KEY_NUMBER || k->type == KEY_SIZE || k->type == KEY_DURATION) {
+    } else if (k->type == KEY_NUMBER || k->type == KEY_SIZE || k->type == KEY_DURATION || k->type == KEY_PRICE) {
         fputs(text, out);
     } else {
         print_text(out, text);
@@ -98,6 +98,16 @@ static const char *computed(const conf_t *c, const conf_key_t *k, const char *na
     return out;
 }
 
+/* What is in force: a price that is not given is another one's. */
+static const char *price_text(const conf_t *c, const conf_key_t *k, const char *model, char *out, size_t cap)
+{
+    uint64_t v;
+
+    memcpy(&v, (const char *) conf_model(c, str_of(model)) + k->offset, sizeof(v));
+    snprintf(out, cap, "%llu.%06llu", (unsigned long long) (v / 1000000), (unsigned long long) (v % 1000000));
+    return out;
+}
+
 static void print_list(FILE *out, const yaml_t *list)
 {
     fputc('[', out);
@@ -112,7 +122,7 @@ static void print_list(FILE *out, const yaml_t *list)
 static void print_key(const conf_t *c, FILE *out, const conf_key_t *k, const yaml_t *map, const char *name, const char *path)
 {
     const char   *last = strrchr(k->path, '.');
-    const yaml_t *v = yaml_get(map, last != NULL ? last + 1 : k->path);
+    const yaml_t *v = map != NULL ? yaml_get(map, last != NULL ? last + 1 : k->path) : NULL;
     const char   *text;
     char          made[256];
 
@@ -126,7 +136,8 @@ static void print_key(const conf_t *c, FILE *out, const conf_key_t *k, const yam
         fprintf(out, "    # %s:%d\n", v->file, v->line);
         return;
     }
-    text = k->fallback != NULL ? k->fallback : computed(c, k, name, made, sizeof(made));
+    text = k->type == KEY_PRICE ? price_text(c, k, name, made, sizeof(made))
+           : k->fallback != NULL ? k->fallback : computed(c, k, name, made, sizeof(made));
     if (k->type == KEY_MODELS) {
         fputs("[]", out);
     } else if (text != NULL) {
@@ -144,8 +155,13 @@ static void print_below(const conf_t *c, FILE *out, const conf_key_t *k, const y
     char        name[64], sub[4 * YAML_NAME_MAX + 64];
 
     if (star == NULL) {
+        const char   *thing = v->name, *last = strrchr(rest, '.');
         snprintf(sub, sizeof(sub), "%s%s", path, rest);
-        print_key(c, out, k, v, v->name, sub);
+        if (last != rest) {                             /* ".price.input" */
+            snprintf(name, sizeof(name), "%.*s", (int) (last - rest - 1), rest + 1);
+            v = yaml_get(v, name);
+        }
+        print_key(c, out, k, v, thing, sub);
         return;
     }
     snprintf(name, sizeof(name), "%.*s", (int) (star - rest - 2), rest + 1);       /* ".endpoints.*" */

@@ -115,6 +115,17 @@ static int put_url(loader_t *l, const slot_t *s, const char *text)
     return put_text(s, arena_dup(l->a, text, n));
 }
 
+static int put_price(loader_t *l, const slot_t *s, const char *text)
+{
+    uint64_t v = CONF_PRICE_SAME;
+
+    if (text[0] != '\0' && (parse_decimal(str_of(text), 6, &v) != 0 || v > s->key->max)) {
+        return conf_wrong(l, s);
+    }
+    memcpy((char *) s->base + s->key->offset, &v, sizeof(v));
+    return 0;
+}
+
 /* --- secrets --- */
 
 static int read_secret(loader_t *l, const slot_t *s, const char *file, const char **out)
@@ -259,6 +270,8 @@ int conf_put(loader_t *l, const slot_t *s, const char *text)
         return put_level(l, s, text);
     case KEY_URL:
         return put_url(l, s, text);
+    case KEY_PRICE:
+        return put_price(l, s, text);
     case KEY_SECRET:
         return put_secret(l, s, text);
     case KEY_PLACE:

@@ -2,6 +2,8 @@
 
 #include "base/util.h"
 
+#define IMAGE_TOKENS 1000u          /* about what a picture of 1,000 x 750 pixels costs */
+
 static const char *const role_names[] = { "system", "user", "assistant" };
 
 const char *chat_role_name(chat_role_t role)
@@ -61,4 +63,32 @@ str_t chat_text_of(arena_t *a, const chat_message_t *m)
         }
     }
     return (str_t) { out, at };
+}
+
+static size_t part_tokens(const chat_part_t *parts, size_t n)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        bool text = parts[i].kind != PART_IMAGE && parts[i].kind != PART_FILE;
+
+        sum += text ? token_estimate(parts[i].text) : IMAGE_TOKENS;
+        for (size_t k = 0; k < parts[i].nparts; k++) {     /* of a tool's result: texts and images */
+            sum += parts[i].parts[k].kind == PART_TEXT ? token_estimate(parts[i].parts[k].text) : IMAGE_TOKENS;
+        }
+    }
+    return sum;
+}
+
+size_t chat_tokens(const chat_message_t *messages, size_t n, const chat_options_t *o)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        sum += part_tokens(messages[i].parts, messages[i].nparts);
+    }
+    for (size_t i = 0; i < o->ntools; i++) {
+        sum += token_estimate((str_t) { "", strlen(o->tools[i].name) + strlen(o->tools[i].description) + o->tools[i].schema.n });
+    }
+    return sum;
 }

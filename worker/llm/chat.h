@@ -88,6 +88,8 @@ typedef struct {
 chat_message_t chat_text(arena_t *a, chat_role_t role, str_t text);
 /* The texts of a message, one after the other with a line between them; its only text as it stands. */
 str_t          chat_text_of(arena_t *a, const chat_message_t *m);
+/* Tokens of what is sent, estimated: see token_estimate(); a picture or a file counts as 1,000. */
+size_t         chat_tokens(const chat_message_t *messages, size_t n, const chat_options_t *o);
 /* "system", "user", "assistant"; what is none of the three is the user. */
 const char    *chat_role_name(chat_role_t role);
 chat_role_t    chat_role(const char *name);

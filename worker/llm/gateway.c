@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/proc.h"
 #include "base/util.h"
+#include "llm/account.h"
 #include "llm/attempt.h"
 #include "llm/meter.h"
 #include "run/co.h"
@@ -25,6 +26,7 @@ struct gateway_call {
     const provider_t      *provider;
     llm_call_t            *call;        /* NULL: between two */
     meter_call_t           timing;
+    account_t              account;     /* of the model call */
     llm_result_t           result;      /* of the last model call that was closed */
     chat_event_t           first;       /* read by open, not handed out yet */
     int                    rc;          /* of the last read: 1, 0 at the end, or SI_E* */
@@ -89,6 +91,38 @@ static void hang_up(gateway_call_t *g)
     }
 }
 
+/* A piece of the answer has come. */
+static void note_piece(gateway_call_t *g, const chat_event_t *ev)
+{
+    meter_piece(proc.gateway->meter, &g->timing);
+    account_piece(&g->account, ev);
+}
+
+/* The model call is over: code of its failure, NULL: well. r: NULL: the provider has not even accepted it. Once for each. */
+static void settle(gateway_call_t *g, const char *code, const llm_result_t *r)
+{
+    meter_end(proc.gateway->meter, &g->timing, code, r);
+    account_end(&g->account, code, r);
+}
+
+/* May the model that was chosen be asked? 0, or SI_E* with *err. */
+static int co_admit(gateway_call_t *g, llm_error_t *err)
+{
+    int64_t max = g->q.options.max_tokens;
+    int     rc;
+
+    max = max >= 0 ? max : g->t.model->max_tokens > 0 ? (int64_t) g->t.model->max_tokens : -1;
+    g->account = (account_t) {
+        .spec = &g->spec, .operation = "chat", .model = g->t.model, .endpoint = g->t.endpoint, .output_max = max,
+        .input = (int64_t) chat_tokens(g->q.messages, g->q.nmessages, &g->q.options),
+    };
+    rc = co_account_begin(&g->account, err);
+    if (rc != 0) {
+        attempt_cancelled(&g->t);
+    }
+    return rc;
+}
+
 /* Asks the model that was chosen, up to the first piece of its answer. */
 static int co_ask(gateway_call_t *g, llm_error_t *err)
 {
@@ -102,15 +136,15 @@ static int co_ask(gateway_call_t *g, llm_error_t *err)
     if (rc == 0) {
         g->rc = g->provider->co_next(g->call, &g->first, err);
         g->held = g->rc > 0;
+        if (g->held) {
+            note_piece(g, &g->first);
+        }
         rc = judge(g, err);
     }
     if (rc < 0) {
         return rc;
     }
     attempt_good(&g->t);
-    if (g->held) {
-        meter_piece(proc.gateway->meter, &g->timing);
-    }
     return 0;
 }
 
@@ -119,14 +153,16 @@ static int co_ask(gateway_call_t *g, llm_error_t *err)
 /* A model call ended with rc: what it means. 0: go on with the next one; SI_E*: that is the end, *err says why. */
 static int failed(gateway_call_t *g, int rc, llm_error_t *err)
 {
+    const llm_result_t *said = g->call != NULL ? &g->result : NULL;
+
     hang_up(g);
     g->held = false;
     if (rc == SI_ECANCELED) {
         attempt_cancelled(&g->t);
-        meter_end(proc.gateway->meter, &g->timing, "cancelled", NULL);
+        settle(g, "cancelled", said);
         return rc;
     }
-    meter_end(proc.gateway->meter, &g->timing, err->code, NULL);
+    settle(g, err->code, said);
     return attempt_failed(&g->t, rc, err) ? 0 : rc;
 }
 
@@ -146,6 +182,10 @@ static int co_answer(gateway_call_t *g, llm_error_t *err)
             meter_fallback(proc.gateway->meter, before);
         }
         before = g->t.model;
+        rc = co_admit(g, err);                  /* may its caller pay for it? */
+        if (rc != 0) {
+            return rc;
+        }
         rc = co_ask(g, err);                    /* up to the first piece */
         if (rc == 0) {
             return 0;
@@ -215,13 +255,13 @@ int co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
     if (g->rc > 0) {
         g->rc = g->provider->co_next(g->call, ev, err);
         if (g->rc > 0) {
-            meter_piece(proc.gateway->meter, &g->timing);
+            note_piece(g, ev);
         } else if (g->rc < 0) {
             g->rc = co_restart(g, g->rc, ev, err);
         }
     }
     if (g->rc == 0) {
-        meter_end(proc.gateway->meter, &g->timing, NULL, gateway_result(g));
+        settle(g, NULL, gateway_result(g));
     }
     return g->rc;
 }
@@ -236,8 +276,13 @@ const conf_model_t *gateway_model(const gateway_call_t *g)
     return g->t.model;
 }
 
+const usage_t *gateway_usage(const gateway_call_t *g)
+{
+    return &g->account.usage;
+}
+
 void gateway_close(gateway_call_t *g)
 {
-    meter_end(proc.gateway->meter, &g->timing, "cancelled", NULL);      /* unless it has ended */
+    settle(g, "cancelled", gateway_result(g));      /* unless it has ended */
     hang_up(g);
 }

@@ -14,7 +14,11 @@
 /* Who may answer, and what the caller can bear. Names are those of the configuration; they live as long as the call. */
 typedef struct {
     const char *tenant;         /* id; NULL: nobody's */
-    const char *agent;          /* a name under agents; NULL: default_agent */
+    const char *user;           /* id, or NULL */
+    const char *key;            /* id of the API key that it was asked with, or NULL: a token, or nobody knows */
+    const char *source;         /* where it comes from: "turn", or the name of a dialect */
+    const char *turn;           /* id, or NULL */
+    const char *agent;          /* a name under agents; NULL: none was named: default_agent, unless there is a model */
     const char *model;          /* a name under models (or agents, or tasks) that goes before the agent's; NULL or "": the agent's */
     bool        restarts;       /* the caller can show that an answer begins anew: it may get CHAT_RESTART, others an error instead */
 } gateway_spec_t;
@@ -36,6 +40,9 @@ int  co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err);
 const llm_result_t *gateway_result(const gateway_call_t *g);
 /* The model that answers, or was asked last; of proc.conf. */
 const conf_model_t *gateway_model(const gateway_call_t *g);
+/* What that model's answer took, its cost too; after its end, and good until close. */
+struct usage;
+const struct usage *gateway_usage(const gateway_call_t *g);
 void gateway_close(gateway_call_t *g);
 
 /* Sets proc.gateway; needs proc.conf. */

@@ -5,7 +5,6 @@
 #include "base/util.h"
 
 #define MESSAGE_MAX  200            /* bytes of a provider's message that are shown */
-#define IMAGE_TOKENS 1000u          /* about what a picture of 1,000 x 750 pixels costs */
 #define PIECES_MAX   (4u << 20)     /* bytes of pieces that wait */
 
 typedef struct {
@@ -272,36 +271,18 @@ str_t reply_string(const json_t *v)
     return json_is_string(v) ? (str_t) { json_string_value(v), json_string_length(v) } : STR_NULL;
 }
 
-static size_t part_tokens(const chat_part_t *parts, size_t n)
-{
-    size_t sum = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        bool text = parts[i].kind != PART_IMAGE && parts[i].kind != PART_FILE;
-
-        sum += text ? token_estimate(parts[i].text) : IMAGE_TOKENS;
-        for (size_t k = 0; k < parts[i].nparts; k++) {     /* of a tool's result: texts and images */
-            sum += parts[i].parts[k].kind == PART_TEXT ? token_estimate(parts[i].parts[k].text) : IMAGE_TOKENS;
-        }
-    }
-    return sum;
-}
-
 void reply_estimate(reply_t *r, const llm_request_t *q)
 {
-    size_t in = 0, out = 0;
+    size_t out = 0;
 
     if (r->result.input_tokens >= 0 && r->result.output_tokens >= 0) {
         return;
-    }
-    for (size_t i = 0; i < q->nmessages; i++) {
-        in += part_tokens(q->messages[i].parts, q->messages[i].nparts);
     }
     for (size_t i = 0; i < CHAT_KINDS; i++) {
         out += i == CHAT_SIGNATURE || i == CHAT_REDACTED ? 0 : r->bytes[i];
     }
     if (r->result.input_tokens < 0) {
-        r->result.input_tokens = (int64_t) in;
+        r->result.input_tokens = (int64_t) chat_tokens(q->messages, q->nmessages, &q->options);
     }
     /* The estimate depends on the length alone. */
     r->result.output_tokens = (int64_t) token_estimate((str_t) { "", out });

@@ -240,7 +240,8 @@ static int restarted(run_t *r, const conf_model_t *model)
 static int co_answer(run_t *r)
 {
     turn_t         *t = r->t;
-    gateway_spec_t  spec = { .tenant = t->conv->tenant, .agent = r->agent->name, .model = t->row.model, .restarts = true };
+    gateway_spec_t  spec = { .tenant = t->conv->tenant, .user = t->conv->user, .source = "turn", .turn = t->row.id,
+                             .agent = r->agent->name, .model = t->row.model, .restarts = true };
     gateway_call_t *call;
     chat_event_t    ev;
     int             rc = co_gateway_open(r->arena, &r->request, &spec, &call, &r->error);

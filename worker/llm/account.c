@@ -1,0 +1,57 @@
+#include "llm/account.h"
+
+#include "base/util.h"
+#include "llm/price.h"
+
+int co_account_begin(account_t *a, llm_error_t *err)
+{
+    (void) err;
+    uuid_new(a->id);
+    a->started = clock_wall_ms();
+    a->start = clock_us();
+    a->first = 0;
+    a->received = 0;
+    a->usage = (usage_t) { 0 };
+    a->open = true;
+    return 0;
+}
+
+void account_piece(account_t *a, const chat_event_t *ev)
+{
+    a->first = a->first != 0 ? a->first : clock_us();
+    a->received += ev->text.n;
+}
+
+/* What the provider said, and where it has not (or was cut), an estimate. */
+static llm_result_t counted(const account_t *a, bool whole, const llm_result_t *r)
+{
+    llm_result_t n = *r;
+
+    if (n.input_tokens < 0) {
+        n.input_tokens = a->input;
+        n.estimated = true;
+    }
+    if (!whole || n.output_tokens < 0) {
+        n.output_tokens = SI_MAX(n.output_tokens, (int64_t) token_estimate((str_t) { "", a->received }));
+        n.estimated = true;
+    }
+    return n;
+}
+
+void account_end(account_t *a, const char *code, const llm_result_t *r)
+{
+    llm_result_t n;
+
+    if (!a->open) {
+        return;
+    }
+    a->open = false;
+    if (r != NULL) {
+        n = counted(a, code == NULL, r);
+        a->usage = (usage_t) {
+            .input_tokens = n.input_tokens, .cached_tokens = SI_MAX(n.cached_tokens, 0),
+            .cache_write_tokens = SI_MAX(n.cache_write_tokens, 0), .output_tokens = n.output_tokens,
+            .reasoning_tokens = SI_MAX(n.reasoning_tokens, 0), .cost = price_cost(&a->model->price, &n), .estimated = n.estimated,
+        };
+    }
+}
