@@ -3,79 +3,18 @@
 # single server.
 use strict;
 use warnings;
-use File::Path qw(remove_tree);
-use File::Temp qw(tempdir);
 use FindBin;
 use IO::Socket::INET;
 use lib "$FindBin::Bin/lib";
 use POSIX qw(_exit);
 use Test::More;
 use SI::Model;
+use SI::Redis;
 use SI::Test qw(free_port poll_until run_unit slurp);
 
-my $PASSWORD = 'p@ss/w:rd';
-my $build    = SI::Test::build_dir();
-my $dir      = tempdir('si-redis-XXXXXX', TMPDIR => 1);
-my $main     = $$;
-my %server;                             # port -> pid
+my $build = SI::Test::build_dir();
+my $dir   = redis_dir();
 my $sentinel;                           # its port
-
-END {
-    if ($$ == $main) {
-        my $status = $?;
-        stop($_) for keys %server;
-        remove_tree($dir);
-        $? = $status;
-    }
-}
-
-sub stop {
-    my $pid = delete $server{ $_[0] } or return;
-    kill KILL => $pid;
-    waitpid $pid, 0;
-}
-
-sub spit {
-    my ($path, $text) = @_;
-    open my $f, '>', $path or die "$path: $!";
-    print $f $text;
-    close $f or die "$path: $!";
-    return $path;
-}
-
-# Starts a server on a free port, which is returned. @how: further arguments, as --sentinel.
-sub server {
-    my ($lines, @how) = @_;
-    my $port = free_port();
-    my $home = "$dir/$port";
-    mkdir $home or die "$home: $!";
-    my $conf = spit("$home/redis.conf", "bind 127.0.0.1\nport $port\ndir $home\nlogfile $home/log\n$lines");
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        open STDIN, '<', '/dev/null';
-        open STDOUT, '>', "$home/out";
-        open STDERR, '>&', \*STDOUT;
-        exec 'redis-server', $conf, @how or _exit(127);
-    }
-    $server{$port} = $pid;
-    return $port;
-}
-
-sub store { server("save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\n" . join '', map { "$_\n" } @_) }
-
-sub cli_line { "redis-cli --no-auth-warning -a '$PASSWORD' -p $_[0]" }
-
-sub cli {
-    my ($port, $command) = @_;
-    my $line = cli_line($port);
-    return scalar `$line $command 2>&1`;
-}
-
-sub says {
-    my ($port, $command, $want) = @_;
-    ok(eval { poll_until { cli($port, $command) =~ $want } 30 }, "$command of $port: $want")
-        or diag(cli($port, $command), slurp("$dir/$port/log"));
-}
 
 sub moves {
     my ($name, %env) = @_;
@@ -107,7 +46,7 @@ sub gives_up {
 my $nobody = free_port();               # where nothing listens
 my $silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 8) or die "listen: $!";     # connects, never answers
 my @login  = ("requirepass $PASSWORD", "masterauth $PASSWORD");
-my $login  = 'p%40ss%2Fw:rd';
+my $login  = $LOGIN;
 
 # --- a sentinel ---
 
@@ -150,22 +89,7 @@ stop($_) for $first, $second;
 
 # --- a cluster ---
 
-my (@node, %bus);
-for my $i (1 .. 3) {
-    my $bus = free_port();
-    my $port = store(@login, 'cluster-enabled yes', 'cluster-node-timeout 1000', "cluster-port $bus",
-        'cluster-config-file nodes.conf', 'cluster-require-full-coverage no');
-    $bus{$port} = $bus;
-    push @node, $port;
-}
-for my $i (0 .. 2) {
-    says($node[$i], 'ping', qr/PONG/);
-    cli($node[$i], 'cluster set-config-epoch ' . ($i + 1));
-    cli($node[$i], 'cluster addslotsrange ' . join ' ', @{ [[0, 5460], [5461, 10922], [10923, 16383]]->[$i] });
-}
-cli($node[0], "cluster meet 127.0.0.1 $_ $bus{$_}") for @node[1, 2];
-says($_, 'cluster info', qr/cluster_state:ok.*cluster_slots_ok:16384.*cluster_known_nodes:3/s) for @node;
-says($_, 'cluster nodes', qr/^(?:.* connected .*\n){3}/) for @node;
+my @node = cluster(0, 'cluster-require-full-coverage no');
 
 moves('cluster', SI_REDIS_URL => "redis+cluster://:$login\@" . join(',', map { "127.0.0.1:$_" } $nobody, @node),
     SI_TEST_FROM => $node[0], SI_TEST_TO => $node[1], SI_TEST_MOVE => "kill -9 $server{$node[0]}",

@@ -22,6 +22,7 @@ typedef struct proc {
     struct http_ctx *http;     /* io/http */
     struct pg_pool  *pg;       /* io/pg */
     struct redis    *redis;    /* io/redis */
+    struct redis_cluster *redis_cluster;
     struct aws      *aws;      /* io/aws_creds */
     struct links    *links;    /* link/link */
     struct conf     *conf;     /* conf/conf */

@@ -1,10 +1,11 @@
 #include "io/redis.h"
 
+#include "base/buf.h"
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/logger.h"
 #include "base/proc.h"
-#include "io/redis_conn.h"
+#include "io/redis_cluster.h"
 #include "run/co.h"
 
 #define DEPTH_MAX          8
@@ -114,18 +115,28 @@ static void on_reply(redisAsyncContext *ac, void *reply, void *arg)
     wait_wake(&cmd->wait, reply == NULL ? SI_EUNAVAIL : copy_reply(cmd->arena, reply, cmd->out, 0, &room));
 }
 
-int co_redis(arena_t *a, redis_reply_t *out, uint64_t deadline, size_t n, const str_t *args)
+static void on_forgotten(redisAsyncContext *ac, void *reply, void *arg)
 {
-    memset(out, 0, sizeof(*out));
-    if (proc.redis == NULL) {
-        return SI_EUNAVAIL;
+    redisReply *r = reply;
+
+    (void) arg;
+    redis_conn_replied(ac->data);
+    if (r != NULL && r->type == REDIS_REPLY_ERROR) {
+        /* After a comma Redis quotes arguments. */
+        log_fmt(LOG_WARN, "redis: command failed: %.*s", (int) SI_MIN(strcspn(r->str, ","), (size_t) 80), r->str);
     }
+}
+
+int co_redis_on(redis_conn_t *c, bool asking, arena_t *a, redis_reply_t *out, uint64_t deadline, size_t n, const str_t *args)
+{
     command_t *cmd = si_calloc(sizeof(*cmd));
     wait_init(&cmd->wait);
     cmd->arena = a;
     cmd->out = out;
 
-    int rc = redis_conn_send(&proc.redis->command, n, args, on_reply, cmd);
+    memset(out, 0, sizeof(*out));
+    int rc = asking ? redis_conn_send(c, 1, (str_t[]) { STR("ASKING") }, on_forgotten, NULL) : 0;
+    rc = rc != 0 ? rc : redis_conn_send(c, n, args, on_reply, cmd);
     if (rc != 0) {
         free(cmd);
         return rc;
@@ -139,16 +150,34 @@ int co_redis(arena_t *a, redis_reply_t *out, uint64_t deadline, size_t n, const 
     return rc;
 }
 
-static void on_forgotten(redisAsyncContext *ac, void *reply, void *arg)
+int co_redis(arena_t *a, redis_reply_t *out, uint64_t deadline, size_t n, const str_t *args)
 {
-    redisReply *r = reply;
+    memset(out, 0, sizeof(*out));
+    return proc.redis != NULL ? co_redis_on(&proc.redis->command, false, a, out, deadline, n, args) : SI_EUNAVAIL;
+}
 
-    (void) arg;
-    redis_conn_replied(ac->data);
-    if (r != NULL && r->type == REDIS_REPLY_ERROR) {
-        /* After a comma Redis quotes arguments. */
-        log_fmt(LOG_WARN, "redis: command failed: %.*s", (int) SI_MIN(strcspn(r->str, ","), (size_t) 80), r->str);
+int co_redis_key(arena_t *a, redis_reply_t *out, uint64_t deadline, str_t key, size_t n, const str_t *args)
+{
+    return proc.redis_cluster != NULL ? co_redis_cluster(proc.redis_cluster, a, out, deadline, key, n, args)
+                                      : co_redis(a, out, deadline, n, args);
+}
+
+/* What a tag holds that would end it is escaped; an empty one would be none. */
+str_t redis_key(arena_t *a, const char *family, str_t tag, const char *rest)
+{
+    buf_t b;
+
+    buf_init(&b, strlen(family) + 3 * tag.n + strlen(rest) + 16);
+    buf_printf(&b, tag.n > 0 ? "si:%s:{" : "si:%s:{%%", family);
+    for (size_t i = 0; i < tag.n; i++) {
+        const char *as = tag.p[i] == '}' ? "%7D" : tag.p[i] == '%' ? "%25" : NULL;
+        buf_append(&b, as != NULL ? as : tag.p + i, as != NULL ? 3 : 1);
     }
+    buf_puts(&b, "}");
+    buf_puts(&b, rest);
+    str_t key = { arena_dup(a, b.p, b.n), b.n };
+    buf_free(&b);
+    return key;
 }
 
 int redis_send(size_t n, const str_t *args)
@@ -207,9 +236,11 @@ static void subscribe_again(hash_node_t *n, void *arg)
     subscriber_send(arg, "SUBSCRIBE", container_of(n, channel_t, node));
 }
 
-static void subscriber_ready(redis_conn_t *c)
+static void subscriber_changed(redis_conn_t *c)
 {
-    hash_each(&container_of(c, struct redis, subscriber)->channels, subscribe_again, c);
+    if (c->state == RCONN_READY) {
+        hash_each(&container_of(c, struct redis, subscriber)->channels, subscribe_again, c);
+    }
 }
 
 static channel_t *channel_new(const char *name)
@@ -287,6 +318,13 @@ bool redis_ready(void)
     return proc.redis != NULL && proc.redis->command.state == RCONN_READY;
 }
 
+static void command_changed(redis_conn_t *c)
+{
+    if (c->state == RCONN_READY && proc.redis_cluster != NULL) {
+        redis_cluster_learn(proc.redis_cluster);
+    }
+}
+
 int redis_init(const char *url)
 {
     struct redis *r = si_calloc(sizeof(*r));
@@ -297,8 +335,15 @@ int redis_init(const char *url)
     }
     hash_init(&r->channels);
     proc.redis = r;
-    redis_conn_init(&r->command, &r->addr, &r->subscriber, NULL);
-    redis_conn_init(&r->subscriber, &r->addr, &r->command, subscriber_ready);
+    if (r->addr.kind == REDIS_CLUSTER) {
+        proc.redis_cluster = redis_cluster_new(&r->addr, &r->command, &r->subscriber);
+    }
+    r->command.role = RCONN_COMMAND;
+    r->command.on_change = command_changed;
+    r->subscriber.role = RCONN_SUBSCRIBER;
+    r->subscriber.on_change = subscriber_changed;
+    redis_conn_init(&r->command, &r->addr, &r->subscriber);
+    redis_conn_init(&r->subscriber, &r->addr, &r->command);
     return 0;
 }
 
@@ -308,6 +353,10 @@ void redis_exit(void)
 
     if (r == NULL) {
         return;
+    }
+    if (proc.redis_cluster != NULL) {
+        redis_cluster_free(proc.redis_cluster);
+        proc.redis_cluster = NULL;
     }
     redis_conn_exit(&r->command);
     redis_conn_exit(&r->subscriber);

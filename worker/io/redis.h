@@ -27,8 +27,9 @@ typedef struct redis_reply {
  * asked in turn at each connect, then the same holds. A master that steps down is left within 2 s; one that is cut off
  * from its sentinels but not from here is kept until they reach it again.
  *
- * A cluster: any node will do, since what is published at one comes to the subscribers of all. A command with a key of
- * another node's slots gets the error reply MOVED or ASK, which is not followed: Si's commands name no keys.
+ * A cluster: any node will do for what names no key, since what is published at one comes to the subscribers of all. For
+ * co_redis_key() each master has a connection of its own, by the map of slots that is asked for at the start, after MOVED,
+ * and when one is lost.
  */
 int  redis_init(const char *url);
 void redis_exit(void);
@@ -40,6 +41,17 @@ bool redis_ready(void);
  * connection is given up when no reply comes for 10 s.
  */
 int  co_redis(arena_t *a, redis_reply_t *out, uint64_t deadline, size_t n, const str_t *args);
+/*
+ * The same for a command with keys: `key` is one of them, all have the tag of redis_key(). In a cluster it goes to the master
+ * that has the key, by up to 8 MOVED and ASK; while that cannot be reached, as long as no other is elected, SI_EUNAVAIL. Then,
+ * and elsewhere, as co_redis().
+ */
+int  co_redis_key(arena_t *a, redis_reply_t *out, uint64_t deadline, str_t key, size_t n, const str_t *args);
+/*
+ * "si:<family>:{<tag>}<rest>", in the arena. All keys with one tag are in one slot, so that a script may name several of them. No
+ * two tags are written alike; family has no brace.
+ */
+str_t redis_key(arena_t *a, const char *family, str_t tag, const char *rest);
 /* Sends and forgets. 0 or SI_EUNAVAIL. */
 int  redis_send(size_t n, const str_t *args);
 /*

@@ -20,7 +20,9 @@ static const char *const state_names[] = {
 
 static const char *conn_name(const redis_conn_t *c)
 {
-    return c->on_ready != NULL ? "subscriber" : "command";
+    static const char *const names[] = { "command", "subscriber", "node" };
+
+    return names[c->role];
 }
 
 static const char *conn_place(const redis_conn_t *c, char out[PLACE_MAX])
@@ -163,6 +165,9 @@ static void conn_lost(redis_conn_t *c, const char *why)
     }
     conn_state(c, RCONN_DOWN);
     loop_timer(&c->timer, backoff_ms(rounds + 1, BACKOFF_MIN, BACKOFF_MAX), on_backoff);
+    if (c->on_change != NULL) {
+        c->on_change(c);
+    }
 }
 
 /* Ends it from this side. hiredis then calls the callbacks of all commands under way with no reply. */
@@ -272,7 +277,7 @@ static void on_watchdog(ltimer_t *t)
         return;
     }
     loop_timer(&c->timer, WATCHDOG_MS, on_watchdog);
-    if (c->on_ready == NULL && needs_master(c)) {       /* a subscriber may send nothing */
+    if (c->role == RCONN_COMMAND && needs_master(c)) {  /* a subscriber may send nothing */
         (void) conn_command(c, 1, (str_t[]) { STR("ROLE") }, on_role, NULL);
     }
 }
@@ -297,8 +302,8 @@ static void conn_ready(redis_conn_t *c)
         conn_drop(twin, "the master is elsewhere");
         twin->at = c->at;
     }
-    if (c->on_ready != NULL) {
-        c->on_ready(c);
+    if (c->on_change != NULL) {
+        c->on_change(c);
     }
 }
 
@@ -344,7 +349,7 @@ static void conn_setup(redis_conn_t *c)
     int rc = send_login(c);
 
     conn_state(c, RCONN_SETUP);
-    if (rc == 0 && c->addr->db != 0 && c->on_ready == NULL) {
+    if (rc == 0 && c->addr->db != 0 && c->role == RCONN_COMMAND) {
         char db[12];
         snprintf(db, sizeof(db), "%d", c->addr->db);
         rc = conn_command(c, 2, (str_t[]) { STR("SELECT"), str_of(db) }, on_setup, NULL);
@@ -486,11 +491,10 @@ static void conn_ask(redis_conn_t *c)
 
 /* ---- life ---- */
 
-void redis_conn_init(redis_conn_t *c, const redis_addr_t *addr, redis_conn_t *twin, void (*on_ready)(redis_conn_t *c))
+void redis_conn_init(redis_conn_t *c, const redis_addr_t *addr, redis_conn_t *twin)
 {
     c->addr = addr;
     c->twin = twin;
-    c->on_ready = on_ready;
     c->watch.fd = -1;
     conn_start(c);
 }

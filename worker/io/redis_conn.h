@@ -1,5 +1,5 @@
 /*
- * Inside of io/redis: one connection that comes back by itself. Only redis.c and redis_conn.c include this.
+ * Inside of io/redis: one connection that comes back by itself. Only redis.c and its parts include this.
  *
  *   DOWN -> CONNECTING -> SETUP -> READY                         a server, one of several, a node of a cluster
  *   DOWN -> FINDING -> ASKING -> CONNECTING -> SETUP -> READY    with sentinels
@@ -18,12 +18,15 @@
 
 #define REDIS_INFLIGHT_MAX  1024        /* commands without a reply on one connection */
 
+typedef enum { RCONN_COMMAND, RCONN_SUBSCRIBER, RCONN_NODE } redis_role_t;     /* NODE: commands for the keys of one */
+
 typedef enum { RCONN_DOWN, RCONN_FINDING, RCONN_ASKING, RCONN_CONNECTING, RCONN_SETUP, RCONN_READY } redis_conn_state_t;
 
 typedef struct redis_conn {
+    redis_role_t         role;
     const redis_addr_t  *addr;
-    struct redis_conn   *twin;          /* the other connection to the same master */
-    void               (*on_ready)(struct redis_conn *c);   /* of the subscriber; NULL: this is the one for commands */
+    struct redis_conn   *twin;          /* the other connection to the same master; NULL in a cluster */
+    void               (*on_change)(struct redis_conn *c);  /* it is ready, or down; may be NULL */
     redisAsyncContext   *ac;            /* NULL when down */
     watch_t              watch;
     ltimer_t             timer;         /* by state: back-off, limit of the step, watchdog */
@@ -40,8 +43,8 @@ typedef struct redis_conn {
     bool                 closed;        /* for good */
 } redis_conn_t;
 
-/* Starts to connect. The other members of c are zero; addr and twin live as long as c. */
-void redis_conn_init(redis_conn_t *c, const redis_addr_t *addr, redis_conn_t *twin, void (*on_ready)(redis_conn_t *c));
+/* Starts to connect. role and on_change are set, the other members of c are zero; addr and twin live as long as c. */
+void redis_conn_init(redis_conn_t *c, const redis_addr_t *addr, redis_conn_t *twin);
 /* Closes it for good. c must live until the end of the loop's batch. */
 void redis_conn_exit(redis_conn_t *c);
 /*

@@ -79,9 +79,6 @@ static str_t complaint(str_t error)
 {
     const char *comma = memchr(error.p, ',', error.n);      /* behind it Redis quotes arguments */
 
-    if (error.n > 6 && (memcmp(error.p, "MOVED ", 6) == 0 || memcmp(error.p, "ASK ", 4) == 0)) {
-        return STR("a Redis Cluster cannot hold them");
-    }
     return (str_t) { error.p, SI_MIN(comma ? (size_t) (comma - error.p) : error.n, (size_t) 80) };
 }
 
@@ -100,16 +97,17 @@ static bool understood(const redis_reply_t *r, const si_ask_t *ask, si_grant_t *
 
 static int co_take(arena_t *a, const si_ask_t *ask, redis_reply_t *reply)
 {
-    str_t args[] = {
-        STR("EVAL"), str_of(script), STR("1"),
-        str_of(arena_printf(a, "si:limit:{%.*s:%016" PRIx64 "}", (int) ask->name_len, (const char *) ask->name, ask->key)),
+    const char *tag = arena_printf(a, "%.*s:%016" PRIx64, (int) ask->name_len, (const char *) ask->name, ask->key);
+    str_t       key = redis_key(a, "limit", str_of(tag), "");
+    str_t       args[] = {
+        STR("EVAL"), str_of(script), STR("1"), key,
         str_of(arena_printf(a, "%" PRIu64, ask->interval)),
         str_of(arena_printf(a, "%.17g", (double) ask->bucket / (double) ask->interval)),
         str_of(arena_printf(a, "%" PRIu32, ask->want)), str_of(arena_printf(a, "%" PRIu32, ask->debt)),
         str_of(arena_printf(a, "%" PRIu32, ask->back)),
     };
 
-    return co_redis(a, reply, clock_ms() + QUOTA_MS, SI_COUNT(args), args);
+    return co_redis_key(a, reply, clock_ms() + QUOTA_MS, key, SI_COUNT(args), args);
 }
 
 static void co_answer(void *arg)
