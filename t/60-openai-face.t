@@ -155,7 +155,7 @@ subtest 'calls of tools' => sub {
         '{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":9,"completion_tokens":8,"total_tokens":17,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":3}}}',
         '[DONE]');
     my @calls = ({ id => 'c1', type => 'function', function => { name => 'f', arguments => "{\"x\":\"\x{fc}\"}" } },
-        { id => 'c2', type => 'function', function => { name => 'g', arguments => '{}' }, extra_content => { google => { thought_signature => 'S' } } });
+        { id => 'c2', type => 'function', function => { name => 'g', arguments => '{}' }, extra_content => { google => { thought_signature => 'si:fake:S' } } });
     $model->next(raw(@say));
     my $r = chat()->{json};
     asked();

@@ -134,8 +134,8 @@ subtest 'through Anthropic' => sub {
         text('Hel', "lo \"\\\n"), block({ type => 'tool_use', id => 't1', name => 'f', input => {} }, map { { type => 'input_json_delta', partial_json => $_ } } '', '{"a":', '[1]}'),
         block({ type => 'tool_use', id => 't2', name => 'g', input => {} }), end('tool_use'));
     $index = 0;
-    both('all blocks', [events(@all)], { model => 'claude-1-2026', stop_reason => 'tool_use', usage => $usage, content => [{ type => 'thinking', thinking => "h\x{fc}m", signature => 's1' },
-        { type => 'thinking', thinking => '', signature => 's2' }, { type => 'redacted_thinking', data => 'xyz' }, { type => 'text', text => "Hello \"\\\n" },
+    both('all blocks', [events(@all)], { model => 'claude-1-2026', stop_reason => 'tool_use', usage => $usage, content => [{ type => 'thinking', thinking => "h\x{fc}m", signature => 'si:claude:s1' },
+        { type => 'thinking', thinking => '', signature => 'si:claude:s2' }, { type => 'redacted_thinking', data => 'si:claude:xyz' }, { type => 'text', text => "Hello \"\\\n" },
         { type => 'tool_use', id => 't1', name => 'f', input => { a => [1] } }, { type => 'tool_use', id => 't2', name => 'g', input => {} }] });
     my $h = $model->request->{headers};
     is_deeply [@$h{qw(x-api-key anthropic-version anthropic-beta)}], ['test-key', '2023-06-01', 'some-beta-2026-01-01'], 'its own key, version and betas';

@@ -193,12 +193,12 @@ subtest 'before a provider of the same dialect' => sub {
         (map { my %v = %$_; delete @v{qw(id status)}; \%v } @talk[5, 6]), $talk[7], { type => 'function_call_output', call_id => 'c2', output => 'r2' }], 'the items are as they were' or diag explain $s->{input};
     is_deeply { map { $_ => $s->{$_} } keys %extra }, \%extra, 'what has no neutral form goes on as it is';
     is_deeply [@$s{qw(text reasoning store stream include instructions)}], [{ %{ $all{text} }, verbosity => 'low' }, { effort => 'low', summary => 'detailed' }, $false, $true, ['reasoning.encrypted_content'], 'Be brief.'], 'also within members';
-    is_deeply [map { bare($_) } @{ $r->{json}{output} }], [{ type => 'reasoning', summary => [{ type => 'summary_text', text => 'hm' }], encrypted_content => 'SEAL' },
-        { type => 'reasoning', summary => [], encrypted_content => 'BLIND' }, { type => 'message', status => 'completed', role => 'assistant', content => [text_part('so')] }], 'sealed reasoning comes back';
+    is_deeply [map { bare($_) } @{ $r->{json}{output} }], [{ type => 'reasoning', summary => [{ type => 'summary_text', text => 'hm' }], encrypted_content => 'si:own:SEAL' },
+        { type => 'reasoning', summary => [], encrypted_content => 'si:own:BLIND' }, { type => 'message', status => 'completed', role => 'assistant', content => [text_part('so')] }], 'sealed reasoning comes back';
     is $r->{json}{model}, 'own-2026', 'named as its provider names it';
     $model->next(events(@own));
     my @e = stream(model => 'own-1', input => $r->{json}{output})->until_end;
-    is_deeply [map { $_->{type} } @{ sent()->{input} }], ['reasoning', 'reasoning', 'message'], 'and can be sent back as it came';
+    is_deeply [map { $_->{encrypted_content} // $_->{type} } @{ sent()->{input} }], ['SEAL', 'BLIND', 'message'], 'and can be sent back as it came';
     is_deeply [map { bare($_) } @{ $e[-1]{data}{response}{output} }], [map { bare($_) } @{ $r->{json}{output} }], 'streamed, it is the same';
 };
 

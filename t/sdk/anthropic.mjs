@@ -27,7 +27,7 @@ const weather = { name: 'weather', description: 'of a city', input_schema: schem
 /* ---- @anthropic-ai/sdk ---- */
 
 async function chat() {
-    for (const [model, script, signature] of [['claude-1', 'hello', 'sig'], ['gpt-1', 'gpt-hello', '']]) {
+    for (const [model, script, signature] of [['claude-1', 'hello', 'si:claude:sig'], ['gpt-1', 'gpt-hello', '']]) {
         await ask(`next ${script}`);
         const m = await anthropic.messages.create({ model, max_tokens: 2000, system: 'Be brief.', messages: user });
         is(m.content, [{ type: 'thinking', thinking: 'hm', signature }, { type: 'text', text: 'Hello' }], `${model}: a message`);

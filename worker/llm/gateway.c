@@ -9,6 +9,7 @@
 #include "llm/account.h"
 #include "llm/attempt.h"
 #include "llm/meter.h"
+#include "llm/seal.h"
 #include "run/co.h"
 
 /* Of the process. */
@@ -19,7 +20,8 @@ struct gateway {
 
 struct gateway_call {
     arena_t               *arena;
-    llm_request_t          q;           /* the caller's, with the model of the moment */
+    const llm_request_t   *asked;       /* the caller's */
+    llm_request_t          q;           /* it, as the model of the moment may see it */
     gateway_spec_t         spec;
     attempt_t              t;           /* who is asked */
     unsigned               restarts;
@@ -91,11 +93,12 @@ static void hang_up(gateway_call_t *g)
     }
 }
 
-/* A piece of the answer has come. */
-static void note_piece(gateway_call_t *g, const chat_event_t *ev)
+/* A piece of the answer has come: it is counted, and marked where only its provider can read it. */
+static void note_piece(gateway_call_t *g, chat_event_t *ev)
 {
     meter_piece(proc.gateway->meter, &g->timing);
     account_piece(&g->account, ev);
+    seal_mark(g->arena, g->t.model, ev);
 }
 
 /* The model call is over: code of its failure, NULL: well. r: NULL: the provider has not even accepted it. Once for each. */
@@ -131,6 +134,7 @@ static int co_ask(gateway_call_t *g, llm_error_t *err)
     *err = (llm_error_t) { .code = "" };
     g->q.model = attempt_begin(&g->t);
     g->provider = provider_find(g->q.model->provider->kind);
+    seal_open(g->arena, g->asked, g->t.model, &g->q);
     meter_start(proc.gateway->meter, &g->timing, g->t.model, g->t.tries > 1);
     rc = g->provider->co_open(g->provider, g->arena, &g->q, &g->call, err);
     if (rc == 0) {
@@ -205,6 +209,7 @@ int co_gateway_open(arena_t *a, const llm_request_t *q, const gateway_spec_t *sp
 
     *out = NULL;
     g->arena = a;
+    g->asked = q;
     g->q = *q;
     g->q.deadline = q->deadline != 0 ? SI_MIN(q->deadline, until) : until;
     g->spec = *spec;

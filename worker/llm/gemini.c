@@ -6,7 +6,9 @@
  * that knows no alt=sse answers with one JSON array.
  *
  * Messages of one role that follow each other are one content, but results of tools stand alone, as the API wants them;
- * system messages are all its systemInstruction. Signatures go back with the call or the thought they came with.
+ * system messages are all its systemInstruction. Signatures go back with the call or the thought they came with. Gemini 3
+ * refuses a content whose first call has none, as one that another model has made: it is told not to look, with the
+ * words that ai.google.dev/gemini-api/docs/thought-signatures and Vertex AI's page of that name have for this.
  */
 #include <stdio.h>
 
@@ -14,7 +16,8 @@
 #include "llm/body.h"
 #include "llm/gemini_read.h"
 
-#define KIND  "gemini"
+#define KIND    "gemini"
+#define UNSEAL  "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="    /* skip_thought_signature_validator */
 
 typedef struct {
     arena_t             *a;
@@ -24,6 +27,7 @@ typedef struct {
     json_t              *parts;     /* of the last content; NULL: none yet */
     chat_role_t          role;      /* of it */
     bool                 results;   /* it has results of tools */
+    bool                 calls;     /* it has calls */
 } contents_t;
 
 /* Parts */
@@ -91,9 +95,10 @@ static int call_part(contents_t *s, const chat_part_t *p, json_t **out)
         return SI_EINVAL;
     }
     *out = json_pack("{s:{s:s,s:s,s:o}}", "functionCall", "id", p->id, "name", p->name, "args", args);
-    if (p->signature.n > 0) {
-        json_object_set_new(*out, "thoughtSignature", body_str(p->signature));
+    if (p->signature.n > 0 || !s->calls) {
+        json_object_set_new(*out, "thoughtSignature", body_str(p->signature.n > 0 ? p->signature : STR(UNSEAL)));
     }
+    s->calls = true;
     return 0;
 }
 
@@ -167,17 +172,19 @@ static int add_part(contents_t *s, chat_role_t role, const chat_part_t *p)
 {
     bool    result = p->kind == PART_RESULT;
     json_t *part = NULL;
-    int     rc = make_part(s, p, &part);
+    int     rc;
 
-    if (rc != 0) {
-        json_decref(part);
-        return rc;
-    }
     if (s->parts == NULL || s->role != role || s->results != result) {
         s->parts = json_array();
         s->role = role;
         s->results = result;
+        s->calls = false;
         json_array_append_new(s->contents, json_pack("{s:s,s:o}", "role", role == CHAT_ASSISTANT ? "model" : "user", "parts", s->parts));
+    }
+    rc = make_part(s, p, &part);
+    if (rc != 0) {
+        json_decref(part);
+        return rc;
     }
     json_array_append_new(s->parts, part);
     return 0;
