@@ -189,7 +189,12 @@ subtest 'what really comes' => sub {
     fits(AnthropicMessage => $ask->(model => 'offline')->{json}, 'a message');
     fits(AnthropicError => $ask->(model => 'nobody')->{json}, 'one that cannot be');
     fits(ModelList => $si->json(GET => '/v1/models')->{json}, '/v1/models');
-    fits(Model => $si->json(GET => '/v1/models/offline')->{json}, 'a model');
+    fits(Model => $si->json(GET => "/v1/models/$_")->{json}, $_) for qw(offline lexical);
+    for my $format (qw(float base64)) {
+        my $ask = { model => 'lexical', input => ['a', 'b'], encoding_format => $format, dimensions => 16, user => undef };
+        fits(EmbeddingCreate => $ask, 'a request for embeddings');
+        fits(EmbeddingList => $si->json(POST => '/v1/embeddings', $ask)->{json}, 'embeddings');
+    }
 
     fits(Ready => JSON::PP->new->decode($si->http(GET => '/readyz')->{body}), '/readyz');
     for (['POST', "/v1/conversations/$c->{id}/turns", '{}'], ['POST', '/v1/conversations', '{'], ['GET', '/v1/nothing'], ['GET', '/nothing'], ['PUT', '/v1/conversations', '{}'],

@@ -202,7 +202,7 @@ subtest 'agents and models' => sub {
     is_error(chat(model => 'gpt-none'), 404, 'invalid_request_error', 'model_not_found', 'model', 'a model that is not there');
     my $l = $si->json(GET => '/v1/models');
     is_deeply [map { "$_->{id} $_->{object} $_->{owned_by}" } @{ $l->{json}{data} }],
-        ['offline model offline', 'fake-1 model fake', 'vendor/hasty model hasty', 'default model agents', 'poet model agents', 'code model tasks'], 'all that can be named' or diag $l->{body};
+        ['offline model offline', 'lexical model lexical', 'fake-1 model fake', 'vendor/hasty model hasty', 'default model agents', 'poet model agents', 'code model tasks', 'embeddings model tasks'], 'all that can be named' or diag $l->{body};
     is_deeply [$l->{json}{object}, scalar grep { !defined $_->{created} } @{ $l->{json}{data} }], ['list', 0], 'as a list';
     for my $name ('poet', 'vendor/hasty', 'vendor%2Fhasty') {
         my $m = $si->json(GET => "/v1/models/$name");

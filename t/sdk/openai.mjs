@@ -134,7 +134,7 @@ async function aborts() {
 async function models() {
     const list = [];
     for await (const m of client.models.list()) list.push(m.id);
-    is(list, ['offline', 'fake-1', 'mock-1', 'default'], 'openai: the models');
+    is(list, ['offline', 'lexical', 'fake-1', 'mock-1', 'default', 'embeddings'], 'openai: the models');
     is((await client.models.retrieve('fake-1')).owned_by, 'fake', 'openai: one of them');
 }
 

@@ -137,7 +137,7 @@ static void merging(test_t *t)
     is_str(c->database_url, "host=/a dbname=b", "its neighbour stays");
     is_int(c->log_level, LOG_DEBUG, "also in flow style");
     is_int((long long) c->turns_max, 7, "an empty section leaves what is below");
-    is_int((long long) c->nproviders, 2, "things with names are added");
+    is_int((long long) c->nproviders, 3, "things with names are added");
 
     const conf_model_t *m = conf_model(c, STR("llama3.1:8b"));
     is_str(m->provider->name, "local", "a model finds its provider");
@@ -207,7 +207,7 @@ static void shapes(test_t *t)
             " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers");
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
-            "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, price, fallback,"
+            "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, type, space, dimensions, task_type, normalize, encoding, batch, price, fallback,"
             " context_fallback, filter_fallback");
     refused(t, "database.pool: 4",
             "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
@@ -232,7 +232,7 @@ static void references(test_t *t)
     refused(t, "agents:\n  x: { model: gpt }", "a.yaml:2: agents.x.model: expected a name under models, got \"gpt\"");
     refused(t, "default_model: gpt", "a.yaml:1: default_model: expected a name under models, got \"gpt\"");
     refused(t, "default_agent: x", "a.yaml:1: default_agent: expected a name under agents, got \"x\"");
-    refused(t, "providers:\n  x: {}", "a.yaml:2: providers.x.kind: expected one of openai|openai-responses|anthropic|bedrock|gemini|offline, got nothing");
+    refused(t, "providers:\n  x: {}", "a.yaml:2: providers.x.kind: expected one of openai|openai-responses|anthropic|bedrock|sagemaker|gemini|offline|lexical, got nothing");
     refused(t, "providers:\n  x:\n    kind: openai",
             "a.yaml:2: providers.x.base_url: expected a URL such as https://api.openai.com/v1, got nothing: kind openai needs one");
     refused(t, "providers:\n  x:\n    kind: openai-responses",
@@ -558,6 +558,7 @@ static const char *root_of(test_t *t, const char *argv0)
     return arena_printf(t->a, "%s/../../..", dirname(path));
 }
 
+#include "conf_embed.h"
 #include "conf_routes.h"
 
 int main(int argc, char **argv)
@@ -580,6 +581,7 @@ int main(int argc, char **argv)
     values(&t);
     shapes(&t);
     references(&t);
+    embeddings(&t);
     routes(&t);
     example_models(&t);
     not_yaml(&t);

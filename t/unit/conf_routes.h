@@ -41,8 +41,8 @@ static void routes(test_t *t)
     is_int((long long) p->endpoints[1].weight, 1, "the default weight");
     is_int((long long) conf_model(c, STR("offline"))->provider->nendpoints, 1, "a provider without any is its own");
     is_int((long long) conf_model(c, STR("offline"))->provider->endpoints[0].weight, 1, "with a weight");
-    is_int((long long) c->nendpoints, 3, "all are counted");
-    ok(p->endpoints[0].index != p->endpoints[1].index && p->endpoints[1].index < 3, "and numbered");
+    is_int((long long) c->nendpoints, 4, "all are counted");
+    ok(p->endpoints[0].index != p->endpoints[1].index && p->endpoints[1].index < 4, "and numbered");
     is_int((long long) m1->fallback.n, 2, "a list");
     ok(m1->fallback.p[0] == conf_model(c, STR("m2")) && m1->fallback.p[1] == conf_model(c, STR("offline")), "in its order");
     is_int((long long) m1->filter_fallback.n, 0, "an empty one");

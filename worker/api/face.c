@@ -55,13 +55,13 @@ static int status_of(const llm_error_t *e)
     return e->status == 503 || e->status == 529 ? 503 : 502;
 }
 
-static void fail_model(face_call_t *c, const llm_error_t *e)
+void face_fail_model(face_call_t *c, const llm_error_t *e)
 {
     (void) fail(c, status_of(e), arena_strdup(c->arena, e->code), NULL, arena_strdup(c->arena, e->detail));
     c->err.retry_ms = e->retry_ms;
 }
 
-static void co_put_error(face_call_t *c)
+void co_face_error(face_call_t *c)
 {
     call_head_t head = { .status = c->err.status, .type = "application/json" };
     buf_t       b;
@@ -76,24 +76,33 @@ static void co_put_error(face_call_t *c)
 
 /* --- the request --- */
 
-/* -1 and nothing in c->err: answered. */
-static int co_read(face_call_t *c)
+const json_t *co_face_object(face_call_t *c)
 {
     const char *why;
     str_t       text;
     json_t     *o;
 
     if (co_input_body(c->r, proc.conf->request_max, &text) != 0) {
-        return -1;
+        return NULL;
     }
     o = json_own(c->arena, json_parse(c->arena, text, &why));
     if (o == NULL) {
-        return fail(c, 400, "invalid_json", NULL, arena_printf(c->arena, "the body is not JSON: %s", why));
+        (void) fail(c, 400, "invalid_json", NULL, arena_printf(c->arena, "the body is not JSON: %s", why));
+        return NULL;
     }
     if (!json_is_object(o)) {
-        return fail(c, 400, "invalid_field", NULL, "the body must be a JSON object");
+        (void) fail(c, 400, "invalid_field", NULL, "the body must be a JSON object");
+        return NULL;
     }
-    return c->face->read(c, o);
+    return o;
+}
+
+/* -1 and nothing in c->err: answered. */
+static int co_read(face_call_t *c)
+{
+    const json_t *o = co_face_object(c);
+
+    return o != NULL ? c->face->read(c, o) : -1;
 }
 
 /* An agent speaks with its prompt before the client's messages. */
@@ -123,12 +132,33 @@ bool face_spec(const char *tenant, str_t name, gateway_spec_t *spec)
     return (spec->agent != NULL || spec->model != NULL) && gateway_first(spec) != NULL;
 }
 
+int face_no_model(face_call_t *c)
+{
+    return fail(c, 404, "model_not_found", "model", "there is no model, agent or task of this name");
+}
+
+int face_enter(face_call_t *c)
+{
+    if (turns_unfinished() + faces_running() >= proc.conf->turns_max) {
+        (void) fail(c, 503, "overloaded", NULL, "too many turns and calls run here, try again");
+        c->err.retry_ms = 1000;
+        return -1;
+    }
+    proc.faces->running++;
+    return 0;
+}
+
+void face_leave(void)
+{
+    proc.faces->running--;
+}
+
 static int choose(face_call_t *c, gateway_spec_t *spec)
 {
     const conf_agent_t *agent;
 
     if (!face_spec(c->r->who.tenant, c->model, spec)) {
-        return fail(c, 404, "model_not_found", "model", "there is no model, agent or task of this name");
+        return face_no_model(c);
     }
     spec->user = c->r->who.user;
     spec->key = c->r->who.key_id[0] != '\0' ? c->r->who.key_id : NULL;
@@ -138,14 +168,9 @@ static int choose(face_call_t *c, gateway_spec_t *spec)
     if (agent != NULL) {
         put_prompt(c, agent->prompt);
     }
-    if (turns_unfinished() + faces_running() >= proc.conf->turns_max) {
-        (void) fail(c, 503, "overloaded", NULL, "too many turns and calls run here, try again");
-        c->err.retry_ms = 1000;
-        return -1;
-    }
     c->q.answer_max = proc.conf->answer_max;
     c->q.deadline = clock_ms() + proc.conf->turn_deadline;
-    return 0;
+    return face_enter(c);
 }
 
 /* --- the answer --- */
@@ -309,7 +334,7 @@ static void co_finish(face_call_t *c, int rc)
     call_t *call = c->r->call;
 
     if (rc == 1 && call->status == 0) {
-        co_put_error(c);
+        co_face_error(c);
         return;
     }
     if (rc == 1) {
@@ -341,7 +366,7 @@ static void co_answer(face_call_t *c, const gateway_spec_t *spec)
         rc = rc == SI_ECANCELED ? rc : 1;
     }
     if (rc == 1) {
-        fail_model(c, &err);
+        face_fail_model(c, &err);
     }
     co_finish(c, rc);
     free_blocks(c);
@@ -356,12 +381,11 @@ void co_face_run(request_t *r, const face_t *face)
     buf_init(&c.out, 24 * proc.conf->answer_max + (1u << 20));
     if (co_read(&c) != 0 || choose(&c, &spec) != 0) {
         if (c.err.status != 0) {
-            co_put_error(&c);
+            co_face_error(&c);
         }
     } else {
-        proc.faces->running++;
         co_answer(&c, &spec);
-        proc.faces->running--;
+        face_leave();
     }
     buf_free(&c.out);
 }

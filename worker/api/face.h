@@ -79,6 +79,18 @@ size_t faces_running(void);
 /* Handles a request of this dialect from its body to its end. */
 void co_face_run(request_t *r, const face_t *face);
 
+/* --- for what is no answer of a chat but has the same errors: each fills c->err and returns -1 when something is wrong --- */
+
+/* The body, a JSON object that lives as long as the call. NULL; with nothing in c->err it was answered. */
+const json_t *co_face_object(face_call_t *c);
+/* Whether there is room for one more call; then it counts until face_leave(). */
+int  face_enter(face_call_t *c);
+void face_leave(void);
+void face_fail_model(face_call_t *c, const llm_error_t *e);
+int  face_no_model(face_call_t *c);
+/* Answers with c->err. */
+void co_face_error(face_call_t *c);
+
 /* Who answers to this name: a model, an agent, or a task that has models. False: nobody whom the tenant may ask. */
 bool face_spec(const char *tenant, str_t name, gateway_spec_t *spec);
 

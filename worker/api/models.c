@@ -1,13 +1,37 @@
-/* GET /v1/models: what may be named as "model". Each object has the members of OpenAI's list and of Anthropic's. */
+/*
+ * GET /v1/models: what may be named as "model". Each object has the members of OpenAI's list and of Anthropic's; what makes
+ * embeddings says so, and in which vector space.
+ */
 #include "api/face.h"
 #include "api/problem.h"
 #include "base/proc.h"
+#include "llm/embed.h"
 
 #define LIST_MAX  (4u << 20)        /* names are as many as the configuration has */
 
-/* When a model was made is not known here: both dialects want a time. */
-static int put_model(buf_t *b, const char *name, const char *owner)
+/* What makes embeddings under this name; NULL: it answers. */
+static const conf_model_t *embeds(const char *tenant, const char *name)
 {
+    gateway_spec_t      spec = { .tenant = tenant, .model = name };
+    const conf_model_t *m = conf_model(proc.conf, str_of(name));
+
+    return m == NULL ? (strcmp(name, "embeddings") == 0 ? embed_first(&spec) : NULL) : conf_embeds(m) ? embed_first(&spec) : NULL;
+}
+
+static int put_space(buf_t *b, const conf_model_t *m)
+{
+    bool lexical = strcmp(m->provider->kind, "lexical") == 0;
+    int  rc = buf_puts(b, ",\"embeddings\":{\"space\":");
+
+    rc = rc != 0 ? rc : buf_json_str(b, str_of(m->space));
+    rc = rc != 0 ? rc : m->dimensions != 0 ? buf_printf(b, ",\"dimensions\":%llu", (unsigned long long) m->dimensions) : buf_puts(b, ",\"dimensions\":null");
+    return rc != 0 ? rc : buf_puts(b, lexical ? ",\"about\":\"hashes words and parts of words: no language model\"}" : "}");
+}
+
+/* When a model was made is not known here: both dialects want a time. */
+static int put_model(buf_t *b, const char *tenant, const char *name, const char *owner)
+{
+    const conf_model_t *m = embeds(tenant, name);
     int rc = buf_puts(b, "{\"id\":");
 
     rc = rc != 0 ? rc : buf_json_str(b, str_of(name));
@@ -15,7 +39,9 @@ static int put_model(buf_t *b, const char *name, const char *owner)
     rc = rc != 0 ? rc : buf_json_str(b, str_of(owner));
     rc = rc != 0 ? rc : buf_puts(b, ",\"type\":\"model\",\"display_name\":");
     rc = rc != 0 ? rc : buf_json_str(b, str_of(name));
-    return rc != 0 ? rc : buf_puts(b, ",\"created_at\":\"1970-01-01T00:00:00Z\"}");
+    rc = rc != 0 ? rc : buf_puts(b, ",\"created_at\":\"1970-01-01T00:00:00Z\"");
+    rc = rc != 0 || m == NULL ? rc : put_space(b, m);
+    return rc != 0 ? rc : buf_puts(b, "}");
 }
 
 /* The n-th name of the configuration and where it stands: models, then agents, then tasks. False: there are no more. */
@@ -46,6 +72,9 @@ static bool shown(const request_t *r, const char *name, const char *owner)
     gateway_spec_t spec;
     bool           agent = strcmp(owner, "agents") == 0, task = strcmp(owner, "tasks") == 0;
 
+    if (embeds(r->who.tenant, name) != NULL) {
+        return !agent && task == (conf_model(proc.conf, str_of(name)) == NULL);
+    }
     if (!face_spec(r->who.tenant, str_of(name), &spec)) {
         return false;
     }
@@ -62,7 +91,7 @@ void co_model_list(request_t *r)
     for (size_t i = 0; name_of(i, &name, &owner); i++) {
         if (shown(r, name, owner)) {
             (void) buf_puts(&b, between);
-            (void) put_model(&b, name, owner);
+            (void) put_model(&b, r->who.tenant, name, owner);
             between = ",";
         }
     }
@@ -79,7 +108,7 @@ void co_model_get(request_t *r)
     for (size_t i = 0; name_of(i, &name, &owner); i++) {
         if (str_is(r->name, name) && shown(r, name, owner)) {
             buf_init(&b, LIST_MAX);
-            (void) put_model(&b, name, owner);
+            (void) put_model(&b, r->who.tenant, name, owner);
             co_json(r->call, 200, (str_t) { b.p, b.n }, 0, NULL);
             buf_free(&b);
             return;

@@ -28,6 +28,7 @@ const route_t routes[] = {
     { "POST", "/v1/chat/completions", co_chat_completions, false, &face_openai },
     { "POST", "/v1/messages", co_messages, false, &face_anthropic },
     { "POST", "/v1/responses", co_responses, false, &face_responses },
+    { "POST", "/v1/embeddings", co_embeddings, false, &face_openai },
     { "GET",  "/v1/models", co_model_list, false, &face_openai },
     { "GET",  "/v1/models/{model}", co_model_get, false, &face_openai },
     { "GET",  "/readyz", co_readyz, true, NULL },

@@ -50,6 +50,7 @@ void co_key_revoke(request_t *r);
 void co_chat_completions(request_t *r);         /* face_openai.c */
 void co_messages(request_t *r);                 /* face_anthropic.c */
 void co_responses(request_t *r);                /* face_responses.c */
+void co_embeddings(request_t *r);               /* face_embed.c */
 void co_model_list(request_t *r);               /* models.c */
 void co_model_get(request_t *r);
 void co_readyz(request_t *r);                   /* ops.c */

@@ -9,10 +9,10 @@
 
 /* What there is without any file. */
 static const char builtin[] =
-    "providers: { offline: { kind: offline } }\n"
-    "models: { offline: { provider: offline } }\n"
+    "providers: { offline: { kind: offline }, lexical: { kind: lexical } }\n"
+    "models: { offline: { provider: offline }, lexical: { provider: lexical } }\n"
     "agents: { default: {} }\n"
-    "tasks: { quick: {}, planning: {}, code: {}, vision: {}, embeddings: {} }\n"
+    "tasks: { quick: {}, planning: {}, code: {}, vision: {}, embeddings: { models: [lexical] } }\n"
     "tenants: {}\n"
     "issuers: {}\n";
 
@@ -285,11 +285,17 @@ static int fail_provider(loader_t *l, const conf_provider_t *p, const char *key,
     return conf_fail_at(l, yaml_get(yaml_get(l->c->tree, "providers"), name), path, what);
 }
 
+/* Whether it is reached with Amazon's signatures. */
+static bool is_aws(const conf_provider_t *p)
+{
+    return strcmp(p->kind, "bedrock") == 0 || strcmp(p->kind, "sagemaker") == 0;
+}
+
 static void find_region(loader_t *l, conf_provider_t *p)
 {
     static const char *const names[] = { "AWS_REGION", "AWS_DEFAULT_REGION" };
 
-    for (size_t i = 0; i < SI_COUNT(names) && p->region[0] == '\0' && strcmp(p->kind, "bedrock") == 0; i++) {
+    for (size_t i = 0; i < SI_COUNT(names) && p->region[0] == '\0' && is_aws(p); i++) {
         const char *region = getenv(names[i]);
         p->region = region != NULL ? arena_strdup(l->a, region) : p->region;
     }
@@ -298,15 +304,15 @@ static void find_region(loader_t *l, conf_provider_t *p)
 /* What the kind of an endpoint needs. */
 static int check_endpoint(loader_t *l, const conf_provider_t *p)
 {
-    bool bedrock = strcmp(p->kind, "bedrock") == 0;
+    bool local = strcmp(p->kind, "offline") == 0 || strcmp(p->kind, "lexical") == 0;
 
-    if (bedrock && p->region[0] == '\0') {
-        return fail_provider(l, p, "region", "expected a region such as us-east-1, got nothing: kind bedrock needs one, here or in AWS_REGION");
+    if (is_aws(p) && p->region[0] == '\0') {
+        return fail_provider(l, p, "region", arena_printf(l->a, "expected a region such as us-east-1, got nothing: kind %s needs one, here or in AWS_REGION", p->kind));
     }
     if ((p->access_key[0] == '\0') != (p->secret_key[0] == '\0')) {
         return fail_provider(l, p, "secret_key", "expected both access_key and secret_key, or neither");
     }
-    if (!bedrock && strcmp(p->kind, "offline") != 0 && p->base_url[0] == '\0') {
+    if (!is_aws(p) && !local && p->base_url[0] == '\0') {
         return fail_provider(l, p, "base_url", arena_printf(l->a, "expected a URL such as https://api.openai.com/v1, got nothing: kind %s needs one", p->kind));
     }
     return 0;
@@ -349,8 +355,12 @@ static uint64_t price(uint64_t own, uint64_t other)
 static void finish_model(conf_model_t *m)
 {
     conf_price_t *p = &m->price;
+    bool          lexical = strcmp(m->provider->kind, "lexical") == 0;
 
     m->upstream = m->upstream != NULL ? m->upstream : m->name;
+    m->space = m->space != NULL ? m->space : lexical ? CONF_LEXICAL_SPACE : m->upstream;
+    m->type = lexical || strcmp(m->provider->kind, "sagemaker") == 0 ? "embeddings" : m->type;
+    m->dimensions = lexical && m->dimensions == 0 ? CONF_LEXICAL_DIMENSIONS : m->dimensions;
     p->input = price(p->input, 0);
     p->output = price(p->output, 0);
     p->cached_input = price(p->cached_input, p->input);
@@ -361,7 +371,8 @@ static void finish_model(conf_model_t *m)
 /* What the defaults leave open. */
 static int finish(loader_t *l)
 {
-    conf_t *c = l->c;
+    conf_t     *c = l->c;
+    const char *path, *why;
 
     if (c->node == NULL) {
         char host[64] = "";
@@ -376,10 +387,18 @@ static int finish(loader_t *l)
         finish_model(&c->models[i]);
     }
     for (size_t i = 0; i < c->nissuers; i++) {
-        const char *name = c->issuers[i].name, *why = conf_issuer_wrong(c, i);
+        const char *name = c->issuers[i].name;
+
+        why = conf_issuer_wrong(c, i);
         if (why != NULL) {
             return conf_fail_at(l, yaml_get(yaml_get(c->tree, "issuers"), name), joined(l->a, "issuers", name), why);
         }
+    }
+    if (conf_models_wrong(l->a, c, &path, &why)) {
+        size_t        n = strcspn(path, ".");
+        const yaml_t *of = yaml_get(c->tree, arena_dup(l->a, path, n));
+        const yaml_t *one = of != NULL && path[n] == '.' ? yaml_get(of, path + n + 1) : of;
+        return conf_fail_at(l, one != NULL ? one : c->tree, path, why);
     }
     return finish_providers(l);
 }

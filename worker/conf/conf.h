@@ -19,19 +19,23 @@ typedef struct {
 
 #define CONF_MODELS_MAX  16     /* in one list */
 
+/* The vectors of llm/lexical: another way to make them is another space. */
+#define CONF_LEXICAL_SPACE       "lexical-hashing-v1"
+#define CONF_LEXICAL_DIMENSIONS  512
+
 /* Where models live; also one key or region of it, which has all that the provider has. */
 typedef struct conf_provider {
     const char *name;           /* of an endpoint: "provider/endpoint" */
-    const char *kind;           /* "openai", "openai-responses", "anthropic", "bedrock", "gemini" or "offline" */
-    const char *base_url;       /* without a trailing slash; "" for offline, may be "" for bedrock */
+    const char *kind;           /* "openai", "openai-responses", "anthropic", "bedrock", "sagemaker", "gemini", "offline" or "lexical" */
+    const char *base_url;       /* without a trailing slash; "" for offline and lexical, may be "" for bedrock and sagemaker */
     const char *api_key;        /* resolved secret; never printed; may be "" */
     const char *api_version;    /* openai: ?api-version=, or "" */
     const char *key_header;     /* openai: "authorization" (as Bearer), or the header that has the key alone */
     const char *max_tokens_name;    /* openai: the member that bounds the answer */
     const char *send_reasoning; /* openai: "never", "calls", "always" */
     const char *beta;           /* anthropic: the header anthropic-beta, or "" */
-    const char *region;         /* of bedrock; "" for others */
-    const char *access_key, *secret_key, *session_token;    /* of bedrock, resolved, never printed; "": those of the process */
+    const char *region;         /* of bedrock and sagemaker; "" for others */
+    const char *access_key, *secret_key, *session_token;    /* the same, resolved, never printed; "": those of the process */
     uint64_t    connect_ms, first_byte_ms, first_token_ms, idle_ms;
     uint64_t    weight;         /* among the endpoints of a provider */
     struct conf_provider *endpoints; size_t nendpoints;     /* one at least: the provider itself when it names none; of an endpoint: none */
@@ -54,6 +58,13 @@ typedef struct conf_model {
     const char *upstream;       /* the provider's name of it; default: name */
     uint64_t    max_tokens;     /* of one answer; 0: the provider's default */
     const char *stream;         /* "on", or "off" for a model of bedrock that cannot */
+    const char *type;           /* "chat" or "embeddings" */
+    const char *space;          /* of embeddings: the name of its vector space; default: upstream. Vectors of two spaces are never mixed */
+    uint64_t    dimensions;     /* numbers of its vectors; 0: the model's own */
+    const char *task_type;      /* of gemini: what the vectors are for, or "" */
+    const char *normalize;      /* "on": vectors have length 1, or "off": as the model makes them */
+    const char *encoding;       /* of openai: "base64" or "float" */
+    uint64_t    batch;          /* texts of one request; 0: what its kind takes */
     conf_models_t fallback;     /* asked next when this one fails */
     conf_price_t price;
     conf_models_t context_fallback, filter_fallback;    /* when the prompt is too long for it, or its content filter stops it; empty: fallback */
@@ -112,6 +123,7 @@ typedef struct conf {
     uint64_t    history_messages, history_tokens;
     uint64_t    gateway_attempts, gateway_restarts, gateway_deadline, gateway_backoff, gateway_backoff_max, gateway_wait;
     uint64_t    gateway_cooldown, gateway_cooldown_max, gateway_key_rest;       /* ms, see llm/health.h */
+    uint64_t    gateway_embed_cache;    /* ms, see llm/embed_cache.h; 0: none */
     uint64_t    breaker_percent, breaker_calls, breaker_window, breaker_open;
     uint64_t    websocket_ping; /* ms of silence after which a client is pinged */
     uint64_t    lease_ms;       /* a worker silent for so long is dead */
@@ -138,6 +150,8 @@ conf_t *conf_load(arena_t *a, const char *const *files, size_t n, const char **e
 void    conf_free(conf_t *c);
 /* Every key with its value and where it comes from, one a line. No secret is printed, no password in a URL. */
 void    conf_print(const conf_t *c, FILE *out);
+/* Whether a model makes vectors, not answers. */
+bool conf_embeds(const conf_model_t *m);
 const conf_model_t *conf_model(const conf_t *c, str_t name);
 const conf_agent_t *conf_agent(const conf_t *c, str_t name);
 const conf_task_t  *conf_task(const conf_t *c, str_t name);

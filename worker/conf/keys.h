@@ -43,6 +43,9 @@ char *conf_cognito(arena_t *a);
 struct conf;
 const char *conf_issuer_wrong(const struct conf *c, size_t i);
 
+/* Whether a model is named where one of the other type, or of another vector space, belongs: then where, and what is wrong, in the arena. */
+bool conf_models_wrong(arena_t *a, const struct conf *c, const char **path, const char **why);
+
 /* "a whole number from 1 to 64", in out. */
 void conf_expected(const conf_key_t *k, char *out, size_t cap);
 

@@ -158,7 +158,7 @@ static void note_health(attempt_t *t, fault_t f, const llm_error_t *err)
 /* The models for what this one cannot do: its own list, else the rest of the route. */
 static void divert(attempt_t *t, const conf_models_t *list)
 {
-    route_t r;
+    route_t r = { .embeddings = t->route.embeddings };
 
     route_list(proc.conf, t->tenant, list, &r);
     if (r.n > 0) {

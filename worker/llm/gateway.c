@@ -52,6 +52,16 @@ void gateway_exit(void)
     }
 }
 
+struct health *gateway_health(void)
+{
+    return proc.gateway->health;
+}
+
+struct meter *gateway_meter(void)
+{
+    return proc.gateway->meter;
+}
+
 void gateway_metrics(buf_t *b)
 {
     meter_print(proc.gateway->meter, proc.gateway->health, b, clock_ms());

@@ -20,6 +20,7 @@ typedef struct {
     const char *turn;           /* id, or NULL */
     const char *agent;          /* a name under agents; NULL: none was named: default_agent, unless there is a model */
     const char *model;          /* a name under models (or agents, or tasks) that goes before the agent's; NULL or "": the agent's */
+    bool        embeddings;     /* models that make embeddings are meant (llm/embed.h), not those that answer */
     bool        restarts;       /* the caller can show that an answer begins anew: it may get CHAT_RESTART, others an error instead */
 } gateway_spec_t;
 
@@ -48,6 +49,9 @@ void gateway_close(gateway_call_t *g);
 /* Sets proc.gateway; needs proc.conf. */
 void gateway_init(void);
 void gateway_exit(void);
+/* What all calls of models share, see health.h and meter.h. */
+struct health *gateway_health(void);
+struct meter  *gateway_meter(void);
 /* Its metrics, see meter.h. */
 void gateway_metrics(buf_t *b);
 

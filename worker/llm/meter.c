@@ -38,6 +38,7 @@ typedef struct {
 
 typedef struct {
     uint64_t    calls[SI_COUNT(codes)], retries, fallbacks;
+    uint64_t    vectors[2];             /* made, kept */
     histogram_t histograms[NHISTOGRAMS];
 } model_meter_t;
 
@@ -101,6 +102,11 @@ void meter_piece(meter_t *m, meter_call_t *c)
     }
 }
 
+void meter_vectors(meter_t *m, const conf_model_t *model, size_t n, bool kept)
+{
+    of(m, model)->vectors[kept] += n;
+}
+
 void meter_end(meter_t *m, meter_call_t *c, const char *code, const llm_result_t *r)
 {
     model_meter_t *mm = c->open ? of(m, c->model) : NULL;
@@ -120,6 +126,9 @@ void meter_end(meter_t *m, meter_call_t *c, const char *code, const llm_result_t
         return;
     }
     observe(mm, INPUT, (double) SI_MAX(r->input_tokens, 0));
+    if (conf_embeds(c->model)) {
+        return;
+    }
     observe(mm, OUTPUT, (double) SI_MAX(r->output_tokens, 0));
     if (r->output_tokens > 1 && c->first != 0) {
         observe(mm, BETWEEN, (double) (c->last - c->first) / US / (double) (r->output_tokens - 1));
@@ -131,7 +140,7 @@ void meter_end(meter_t *m, meter_call_t *c, const char *code, const llm_result_t
 /* The word of the conventions for a kind of provider. */
 static const char *provider_word(const char *kind)
 {
-    static const char *const words[][2] = { { "gemini", "gcp.gemini" }, { "bedrock", "aws.bedrock" }, { "responses", "openai" } };
+    static const char *const words[][2] = { { "gemini", "gcp.gemini" }, { "bedrock", "aws.bedrock" }, { "sagemaker", "aws.sagemaker" }, { "responses", "openai" } };
 
     for (size_t i = 0; i < SI_COUNT(words); i++) {
         if (strcmp(words[i][0], kind) == 0) {
@@ -149,8 +158,8 @@ static void put_histogram(buf_t *b, const char *name, const conf_model_t *m, con
     if (h->all == 0) {
         return;
     }
-    (void) snprintf(labels, sizeof labels, "gen_ai_operation_name=\"chat\",gen_ai_provider_name=\"%s\",gen_ai_request_model=\"%s\"%s",
-                    provider_word(m->provider->kind), m->name, more);
+    (void) snprintf(labels, sizeof labels, "gen_ai_operation_name=\"%s\",gen_ai_provider_name=\"%s\",gen_ai_request_model=\"%s\"%s",
+                    m->type, provider_word(m->provider->kind), m->name, more);
     for (size_t i = 0; i < shapes[which].n; i++) {
         sum += h->n[i];
         (void) buf_printf(b, "%s_bucket{%s,le=\"%.10g\"} %" PRIu64 "\n", name, labels, shapes[which].bounds[i], sum);
@@ -200,6 +209,17 @@ static void put_counters(const meter_t *m, buf_t *b)
     }
 }
 
+static void put_vectors(const meter_t *m, buf_t *b)
+{
+    (void) buf_puts(b, "# HELP si_embeddings_total Vectors of texts, by where they came from: the model, or Redis.\n# TYPE si_embeddings_total counter\n");
+    for (size_t i = 0; i < m->conf->nmodels; i++) {
+        for (size_t k = 0; conf_embeds(&m->conf->models[i]) && k < 2; k++) {
+            (void) buf_printf(b, "si_embeddings_total{model=\"%s\",from=\"%s\"} %" PRIu64 "\n", m->conf->models[i].name,
+                              k == 0 ? "model" : "cache", m->models[i].vectors[k]);
+        }
+    }
+}
+
 /* Breakers and rests of every model at every endpoint of its provider. */
 static void put_health(const meter_t *m, const health_t *h, buf_t *b, uint64_t now, health_state_t state)
 {
@@ -234,6 +254,7 @@ void meter_print(const meter_t *m, const health_t *h, buf_t *b, uint64_t now)
 {
     put_calls(m, b);
     put_counters(m, b);
+    put_vectors(m, b);
     (void) buf_puts(b, "# HELP si_model_breaker_open Whether the circuit breaker of a model at an endpoint lets nothing through.\n"
                        "# TYPE si_model_breaker_open gauge\n");
     put_health(m, h, b, now, HEALTH_OPEN);

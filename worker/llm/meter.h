@@ -27,6 +27,8 @@ void meter_start(meter_t *m, meter_call_t *c, const conf_model_t *model, bool ag
 void meter_fallback(meter_t *m, const conf_model_t *from);
 /* Something of its answer has come. */
 void meter_piece(meter_t *m, meter_call_t *c);
+/* Vectors of texts: made by the model, or kept since before. */
+void meter_vectors(meter_t *m, const conf_model_t *model, size_t n, bool kept);
 /* It has ended: code of the failure, NULL: well, then with its result. Once for each meter_start(); more are ignored. */
 void meter_end(meter_t *m, meter_call_t *c, const char *code, const llm_result_t *result);
 

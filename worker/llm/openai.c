@@ -11,6 +11,7 @@
  */
 #include "llm/body.h"
 #include "llm/openai_read.h"
+#include "llm/openai_url.h"
 
 #define KIND  "openai"
 
@@ -263,29 +264,13 @@ static int put_body(json_t *body, arena_t *a, const llm_request_t *q, llm_error_
     return rc != 0 ? rc : body_extra(body, q, KIND, "openai", err);
 }
 
-static const char *url_of(arena_t *a, const llm_request_t *q)
-{
-    static const char mark[] = "{model}";
-    const conf_provider_t *p = q->model->provider;
-    const char *base = p->base_url, *at = strstr(base, mark), *version = p->api_version != NULL ? p->api_version : "";
-
-    if (at != NULL) {
-        base = arena_printf(a, "%.*s%s%s", (int) (at - base), base, q->model->upstream, at + sizeof mark - 1);
-    }
-    return arena_printf(a, "%s/chat/completions%s%s", base, version[0] != '\0' ? "?api-version=" : "", version);
-}
-
 static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
 {
-    const conf_provider_t *p = q->model->provider;
-    bool    bearer = p->key_header == NULL || strcmp(p->key_header, "authorization") == 0;
     json_t *body = json_pack("{s:s,s:b,s:{s:b}}", "model", q->model->upstream, "stream", 1, "stream_options", "include_usage", 1);
     int     rc;
 
-    out->url = url_of(a, q);
-    if (p->api_key != NULL && p->api_key[0] != '\0') {
-        format_header(out, arena_printf(a, "%s: %s%s", bearer ? "Authorization" : p->key_header, bearer ? "Bearer " : "", p->api_key));
-    }
+    out->url = openai_url(a, q->model, "/chat/completions");
+    openai_key(a, q->model->provider, out);
     err->code[0] = '\0';
     rc = put_body(body, a, q, err);
     rc = rc != 0 ? rc : json_dump(&out->body, body);

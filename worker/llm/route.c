@@ -17,7 +17,7 @@ static void add(route_t *r, const conf_tenant_t *t, const conf_model_t *m)
             return;
         }
     }
-    if (r->n < ROUTE_MAX && may_use(t, m)) {
+    if (r->n < ROUTE_MAX && conf_embeds(m) == r->embeddings && may_use(t, m)) {
         r->models[r->n++] = m;
     }
 }
@@ -95,6 +95,7 @@ void route_of(const conf_t *c, const gateway_spec_t *spec, route_t *out)
     const conf_agent_t  *agent = conf_agent(c, str_of(spec->agent != NULL && spec->agent[0] != '\0' ? spec->agent : c->default_agent));
 
     out->n = 0;
+    out->embeddings = spec->embeddings;
     if (spec->model != NULL && spec->model[0] != '\0') {
         add_named(c, out, t, spec->model);
     } else if (agent != NULL) {
@@ -106,4 +107,17 @@ void route_list(const conf_t *c, const char *tenant, const conf_models_t *list, 
 {
     out->n = 0;
     add_list(out, tenant != NULL ? conf_tenant(c, str_of(tenant)) : NULL, list);
+}
+
+void route_space(route_t *r, const char *space)
+{
+    size_t n = 0;
+
+    space = space != NULL || r->n == 0 ? space : r->models[0]->space;
+    for (size_t i = 0; i < r->n; i++) {
+        if (strcmp(r->models[i]->space, space) == 0) {
+            r->models[n++] = r->models[i];
+        }
+    }
+    r->n = n;
 }

@@ -9,15 +9,18 @@
 typedef struct {
     const conf_model_t *models[ROUTE_MAX];      /* each once */
     size_t              n;
+    bool                embeddings;     /* of which type they are */
 } route_t;
 
 /*
  * The models of a call: spec->model if it names something (a model and its fallbacks, an agent, or a task), else those of
  * the agent; of an agent its own and its fallbacks, else those of its task, else the default model. What the tenant has
- * instead goes before all that, and what it may not use is left out. None: n is 0.
+ * instead goes before all that; what it may not use, and models of the other type, are left out. None: n is 0.
  */
 void route_of(const conf_t *c, const gateway_spec_t *spec, route_t *out);
-/* The models of a list that the tenant (NULL: nobody) may use. */
+/* The models of a list, of out->embeddings' type, that the tenant (NULL: nobody) may use. */
 void route_list(const conf_t *c, const char *tenant, const conf_models_t *list, route_t *out);
+/* Leaves those of one vector space: this one, or that of the first model. */
+void route_space(route_t *r, const char *space);
 
 #endif

@@ -14,7 +14,7 @@ package SI::Model;
 # Kinds: tokens (tokens => count or list, unique => 1 for other ones in each answer, delay_ms, first_ms, finish_reason), step, hang (nothing is ever answered), status
 # (status, body, headers), cut (after => n tokens, then the connection breaks; rst => 1 with a reset), malformed (after => n
 # tokens, then bytes => that are no event), stall (after => n tokens, then silence), ping (after => n tokens, then a comment each
-# ping_ms and nothing else), raw (bytes => the whole answer). cut with clean => 1 ends the body as if it were whole.
+# ping_ms and nothing else), raw (bytes => the whole answer), embed (vectors, see SI::Embed; delay_ms). cut with clean => 1 ends the body as if it were whole.
 
 use strict;
 use warnings;
@@ -25,6 +25,7 @@ use JSON::PP ();
 use POSIX ();
 use Socket qw(AF_UNIX SOCK_STREAM PF_UNSPEC SOL_SOCKET SO_LINGER IPPROTO_TCP TCP_NODELAY);
 use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC sleep);
+use SI::Embed;
 
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
 my @running;
@@ -286,6 +287,7 @@ sub begin {
         $q->{over} = 1;
         return $self->send($q->{conn}, $how->{bytes});
     }
+    if ($kind eq 'embed') { return $how->{delay_ms} && !$q->{late}++ ? $self->later($how->{delay_ms}, $q) : $self->answer($q, 200, $json->encode(SI::Embed::answer($q->{path}, $q->{json}, $how))) }
     $how->{tokens} = 5 unless defined $how->{tokens};
     my $mark = $how->{unique} ? "$q->{n}-" : '';
     $how->{tokens} = [map { "t$mark$_ " } 1 .. $how->{tokens}] unless ref $how->{tokens};
@@ -319,6 +321,7 @@ sub event {
 sub step {
     my ($self, $q) = @_;
     my $how = $q->{how};
+    return $self->begin($q) if $how->{kind} eq 'embed';
     $self->head($q) if $q->{stream};
     while (1) {
         return $self->fault($q) if defined $how->{after} && $q->{sent} >= $how->{after};

@@ -1,0 +1,134 @@
+/* One batch of texts: one model after the other, until one has made its vectors. */
+#include "base/logger.h"
+#include "base/proc.h"
+#include "base/util.h"
+#include "llm/embed_format.h"
+#include "llm/lexical.h"
+#include "llm/meter.h"
+#include "run/co.h"
+
+#define LEXICAL_PIECE  (64u << 10)      /* bytes that are hashed before others have their turn */
+
+/* What is asked for must be had: a number of dimensions, above all. */
+static int check(const embed_format_t *f, const embed_batch_t *q, llm_error_t *err)
+{
+    if (q->dimensions != 0 && !f->shrinks && q->dimensions != q->model->dimensions) {
+        return format_unsupported(err, q->model->provider->kind, "a number of dimensions");
+    }
+    return 0;
+}
+
+static int co_lexical(embed_answer_t *r)
+{
+    const embed_batch_t *q = r->q;
+    size_t               bytes = 0;
+
+    r->dimensions = q->dimensions;      /* the configuration has some always */
+    r->vectors = arena_alloc(r->arena, q->n * r->dimensions * sizeof *r->vectors);
+    r->tokens = 0;
+    memcpy(r->model, CONF_LEXICAL_SPACE, sizeof CONF_LEXICAL_SPACE);
+    for (size_t i = 0; i < q->n; i++) {
+        if (q->inputs[i].tokens != NULL) {
+            return format_unsupported(r->err, "lexical", "tokens");
+        }
+        lexical_vector(q->inputs[i].text, r->vectors + i * r->dimensions, r->dimensions);
+        r->tokens += (int64_t) token_estimate(q->inputs[i].text);
+        bytes += q->inputs[i].text.n + r->dimensions;
+        if (bytes > LEXICAL_PIECE) {
+            bytes = 0;
+            if (co_yield() != 0) {
+                return SI_ECANCELED;
+            }
+        }
+    }
+    return 0;
+}
+
+static int co_one(embed_answer_t *r)
+{
+    const embed_format_t *f = embed_format(r->q->model->provider->kind);
+    int                   rc;
+
+    *r->err = (llm_error_t) { .code = "" };
+    r->vectors = NULL;
+    r->tokens = -1;
+    r->model[0] = '\0';
+    if (f == NULL) {
+        return co_lexical(r);
+    }
+    rc = check(f, r->q, r->err);
+    return rc != 0 ? rc : co_embed_post(f, r);
+}
+
+static int64_t estimate(const embed_batch_t *q)
+{
+    int64_t n = 0;
+
+    for (size_t i = 0; i < q->n; i++) {
+        n += q->inputs[i].tokens != NULL ? (int64_t) q->inputs[i].ntokens : (int64_t) token_estimate(q->inputs[i].text);
+    }
+    return n;
+}
+
+static void note_failure(const conf_model_t *m, const llm_error_t *err)
+{
+    char status[16];
+
+    (void) snprintf(status, sizeof status, "%d", err->status);
+    log_line(LOG_WARN, "embedding failed", "provider", m->provider->name, "model", m->name, "code", err->code,
+             "status", err->status != 0 ? status : NULL, NULL);
+}
+
+/* One call of the model that was chosen, with its counters. */
+static int co_try(attempt_t *t, embed_batch_t *q, embed_answer_t *r)
+{
+    meter_t     *meter = gateway_meter();
+    meter_call_t timing;
+    llm_result_t said = { .finish = "stop" };
+    int          rc;
+
+    q->model = attempt_begin(t);
+    meter_start(meter, &timing, t->model, t->tries > 1);
+    rc = co_one(r);
+    if (rc == 0) {
+        attempt_good(t);
+        said.estimated = r->tokens < 0;
+        r->tokens = r->tokens < 0 ? estimate(q) : r->tokens;
+        said.input_tokens = r->tokens;
+        meter_end(meter, &timing, NULL, &said);
+    } else if (rc == SI_ECANCELED) {
+        attempt_cancelled(t);
+        meter_end(meter, &timing, "cancelled", NULL);
+    } else {
+        note_failure(q->model, r->err);
+        meter_end(meter, &timing, r->err->code, NULL);
+    }
+    return rc;
+}
+
+int co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_batch_t *batch, embed_answer_t *r, const conf_model_t **model)
+{
+    const conf_model_t *before = NULL;
+    embed_batch_t       q = *batch;
+    attempt_t           t;
+    int                 rc;
+
+    attempt_init(&t, gateway_health(), spec->tenant, q.deadline);
+    t.route = *route;
+    r->q = &q;
+    do {
+        rc = co_attempt_choose(&t, r->err);
+        if (rc != 0) {
+            return rc;
+        }
+        if (before != NULL && before != t.model) {
+            log_line(LOG_INFO, "another model is asked", "model", t.model->name, "instead of", before->name, "since", t.last.code, NULL);
+            meter_fallback(gateway_meter(), before);
+        }
+        before = t.model;
+        rc = co_try(&t, &q, r);
+    } while (rc != 0 && rc != SI_ECANCELED && attempt_failed(&t, rc, r->err));
+    *model = t.model;
+    r->q = batch;
+    return rc;
+}
