@@ -37,9 +37,9 @@ static void is_digest(const char *text, size_t n, const char *want, const char *
 /* Vectors are kept in databases: other bits are another vector space, and then CONF_LEXICAL_SPACE changes its name. */
 static void golden(void)
 {
-    is_digest("The quick brown fox jumps over the lazy dog.", 512, "GOLD1", "English");
-    is_digest("Gr\xc3\xb6\xc3\x9f" "e, \xd0\x9c\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0, \xe4\xb8\x96\xe7\x95\x8c, \xf0\x9f\x98\x80 42", 256, "GOLD2", "many scripts");
-    is_digest("?!", 16, "GOLD3", "no word at all");
+    is_digest("The quick brown fox jumps over the lazy dog.", 512, "cf83b34a134e0921f7d9ece34ff3978a70a0b4dd04389494e998cec87a7b416c", "English");
+    is_digest("Gr\xc3\xb6\xc3\x9f" "e, \xd0\x9c\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0, \xe4\xb8\x96\xe7\x95\x8c, \xf0\x9f\x98\x80 42", 256, "74725c69b67307e4b02fb70fc74973f430e7a063bbffe4b2ba07f45c4adf10aa", "many scripts");
+    is_digest("?!", 16, "d467a7ab404c90c9b450ce909e18712ba7fd185ea8c994ff7a61019943ae967b", "no word at all");
 }
 
 static void shape(void)
