@@ -187,7 +187,14 @@ static void test_options(void)
     model.stream = "off";
     writes("where the stop sequence is in a whole answer", &q,
            "{" HI ",\"inferenceConfig\":{\"stopSequences\":[\"END\"]},\"additionalModelResponseFieldPaths\":[\"/stop_sequence\"]}");
+    model.guardrail = "gr1abc";
+    model.guardrail_version = "2";
+    model.guardrail_mode = "async";
+    q.options = CHAT_OPTIONS_NONE;
+    writes("a guardrail, asked with Converse", &q, "{" HI ",\"guardrailConfig\":{\"guardrailIdentifier\":\"gr1abc\",\"guardrailVersion\":\"2\"}}");
     model.stream = NULL;
+    writes("and with ConverseStream", &q, "{" HI ",\"guardrailConfig\":{\"guardrailIdentifier\":\"gr1abc\",\"guardrailVersion\":\"2\",\"streamProcessingMode\":\"async\"}}");
+    model.guardrail = NULL;
 
     q = request(&m, 1);
     q.options.top_k = 5;

@@ -204,14 +204,14 @@ static void shapes(test_t *t)
 {
     refused(t, "databse:\n  pool: 1",
             "a.yaml:1: databse: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
-            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers");
+            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters");
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
             "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, type, space, dimensions, task_type, normalize, encoding, batch, price, fallback,"
-            " context_fallback, filter_fallback");
+            " context_fallback, filter_fallback, safety, guardrail, guardrail_version, guardrail_mode");
     refused(t, "database.pool: 4",
             "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
-            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers");
+            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters");
     refused(t, "database: 4", "a.yaml:1: database: expected a map of keys and values, got \"4\"");
     refused(t, "providers: []", "a.yaml:1: providers: expected a map of keys and values, got a list");
     refused(t, "models:\n  m: offline", "a.yaml:2: models.m: expected a map of keys and values, got \"offline\"");
@@ -420,7 +420,7 @@ static json_t *default_of(const conf_key_t *k)
 {
     uint64_t v;
 
-    return k->type == KEY_MODELS ? json_array() : k->type == KEY_NUMBER && parse_u64(str_of(k->fallback), &v) == 0 ? json_integer((json_int_t) v)
+    return conf_list_max(k->type) > 0 ? json_array() : k->type == KEY_NUMBER && parse_u64(str_of(k->fallback), &v) == 0 ? json_integer((json_int_t) v)
            : json_string(k->fallback);
 }
 
@@ -433,10 +433,10 @@ static json_t *schema_value(test_t *t, const conf_key_t *k)
         json_object_set_new(v, "type", json_pack("[ss]", "integer", "null"));
         json_object_set_new(v, "minimum", json_integer((json_int_t) k->min));
         json_object_set_new(v, "maximum", json_integer((json_int_t) k->max));
-    } else if (k->type == KEY_MODELS) {
+    } else if (conf_list_max(k->type) > 0) {
         json_object_set_new(v, "type", json_pack("[ss]", "array", "null"));
         json_object_set_new(v, "items", json_pack("{ss}", "type", "string"));
-        json_object_set_new(v, "maxItems", json_integer(CONF_MODELS_MAX));
+        json_object_set_new(v, "maxItems", json_integer((json_int_t) conf_list_max(k->type)));
     } else if (k->type == KEY_SIZE || k->type == KEY_DURATION) {
         json_object_set_new(v, "type", json_pack("[sss]", "string", "integer", "null"));
         json_object_set_new(v, "pattern", json_string(k->type == KEY_SIZE ? "^[0-9]+[kmg]?$" : "^[0-9]+(ms|s|m|h|d)?$"));

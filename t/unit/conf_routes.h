@@ -101,6 +101,15 @@ static void routes(test_t *t)
             "a.yaml:1: providers.p.endpoints.x.weight: expected a whole number from 1 to 1000, got \"0\"");
     refused(t, "providers: { p: { kind: offline, endpoints: 1 } }",
             "a.yaml:1: providers.p.endpoints: expected a map of keys and values, got \"1\"");
+    refused(t, "agents: { a: { filters: [f] } }", "a.yaml:1: agents.a.filters: expected a list of at most 16 names under filters, got \"f\"");
+    refused(t, "filters: { f: { ready: [email, mail] } }",
+            "a.yaml:1: filters.f.ready: expected a list whose members are each one of email|phone|card|iban|aws_key|private_key|si_key, got \"mail\"");
+    refused(t, "filters: { f: { words: [''] } }", "a.yaml:1: filters.f.words: expected a list of at most 1000 texts of 1 to 128 bytes, got \"\"");
+    refused(t, "filters: { f: { replacement: 'a\"b' } }", "a.yaml:1: filters.f: replacement: expected a text without quotes, backslashes and control characters");
+    refused(t, "filters:\n  f: { patterns: [a, '('] }",
+            "a.yaml:2: filters.f: patterns: the 2. is no regular expression: missing closing parenthesis (at byte 1)");
+    refused(t, "models: { m: { provider: offline, safety: [a=b] } }", "a.yaml:1: models.m: safety: only a provider of kind gemini has it");
+    refused(t, "models: { m: { provider: offline, guardrail: g } }", "a.yaml:1: models.m: guardrail: only a provider of kind bedrock has it");
     refused(t, "tenants: { x: { routes: { dev: { model: offline } } } }",
             "a.yaml:1: tenants.x.routes.dev.model: no such key, expected one of models");
 }

@@ -261,6 +261,10 @@ static void test_options(void)
     *o = CHAT_OPTIONS_NONE;
     model.max_tokens = 0;
     puts_body(&q, "{'contents':[]}", "no options");
+    model.safety = (conf_texts_t) { (const char *const []) { "HARM_CATEGORY_HARASSMENT=BLOCK_ONLY_HIGH", "HARM_CATEGORY_HATE_SPEECH=OFF" }, 2 };
+    puts_body(&q, "{'contents':[],'safetySettings':[{'category':'HARM_CATEGORY_HARASSMENT','threshold':'BLOCK_ONLY_HIGH'},"
+              "{'category':'HARM_CATEGORY_HATE_SPEECH','threshold':'OFF'}]}", "safety settings of the model");
+    model.safety.n = 0;
     o->effort = "none";
     puts_body(&q, "{'contents':[],'generationConfig':{'thinkingConfig':{'thinkingBudget':0}}}", "no thoughts");
     o->effort = "medium";

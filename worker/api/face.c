@@ -40,7 +40,7 @@ static int fail(face_call_t *c, int status, const char *code, const char *field,
 static int status_of(const llm_error_t *e)
 {
     static const struct { const char *code; int status; } codes[] = {
-        { "provider_rate_limited", 429 }, { "provider_timeout", 504 }, { "unsupported", 400 },
+        { "provider_rate_limited", 429 }, { "provider_timeout", 504 }, { "unsupported", 400 }, { "content_filtered", 400 },
     };
 
     for (size_t i = 0; i < SI_COUNT(codes); i++) {
@@ -55,9 +55,12 @@ static int status_of(const llm_error_t *e)
     return e->status == 503 || e->status == 529 ? 503 : 502;
 }
 
+/* Si's own filters and those of models are one thing to clients, by the code that OpenAI's know. */
 void face_fail_model(face_call_t *c, const llm_error_t *e)
 {
-    (void) fail(c, status_of(e), arena_strdup(c->arena, e->code), NULL, arena_strdup(c->arena, e->detail));
+    const char *code = strcmp(e->code, "content_filtered") == 0 ? "content_filter" : e->code;
+
+    (void) fail(c, status_of(e), arena_strdup(c->arena, code), NULL, arena_strdup(c->arena, e->detail));
     c->err.retry_ms = e->retry_ms;
 }
 

@@ -14,6 +14,7 @@ static const char builtin[] =
     "agents: { default: {} }\n"
     "tasks: { quick: {}, planning: {}, code: {}, vision: {}, embeddings: { models: [lexical] } }\n"
     "tenants: {}\n"
+    "filters: {}\n"
     "issuers: {}\n";
 
 /* --- the walk --- */
@@ -97,7 +98,7 @@ static int take(loader_t *l, const yaml_t *v, const conf_key_t *k, const char *p
 {
     slot_t s = { .key = k, .node = v, .path = path, .base = base };
 
-    if (v->kind == YAML_LIST && k->type == KEY_MODELS) {
+    if (v->kind == YAML_LIST && conf_list_max(k->type) > 0) {
         return conf_put_list(l, &s);
     }
     return v->kind == YAML_TEXT ? conf_put(l, &s, v->text) : v->kind == YAML_NULL ? 0 : conf_wrong(l, &s);
@@ -149,6 +150,7 @@ static const thing_t things[] = {
     { "tasks", "tasks.*", sizeof(conf_task_t), offsetof(conf_t, tasks), offsetof(conf_t, ntasks) },
     { "tenants", "tenants.*", sizeof(conf_tenant_t), offsetof(conf_t, tenants), offsetof(conf_t, ntenants) },
     { "issuers", "issuers.*", sizeof(conf_issuer_t), offsetof(conf_t, issuers), offsetof(conf_t, nissuers) },
+    { "filters", "filters.*", sizeof(conf_filter_t), offsetof(conf_t, filter_sets), offsetof(conf_t, nfilter_sets) },
 };
 /* Those within another thing. */
 static const thing_t endpoints = { "providers.*.endpoints", "providers.*.endpoints.*", sizeof(conf_provider_t),
@@ -157,7 +159,7 @@ static const thing_t routes = { "tenants.*.routes", "tenants.*.routes.*", sizeof
                                 offsetof(conf_tenant_t, routes), offsetof(conf_tenant_t, nroutes) };
 _Static_assert(offsetof(conf_provider_t, name) == 0 && offsetof(conf_model_t, name) == 0 && offsetof(conf_agent_t, name) == 0
                && offsetof(conf_task_t, name) == 0 && offsetof(conf_tenant_t, name) == 0
-               && offsetof(conf_issuer_t, name) == 0, "a thing begins with its name");
+               && offsetof(conf_issuer_t, name) == 0 && offsetof(conf_filter_t, name) == 0, "a thing begins with its name");
 
 static bool is_named(const char *pattern)
 {
@@ -384,6 +386,10 @@ static int finish(loader_t *l)
         c->workers = (uint64_t) SI_MAX(1, SI_MIN(cores, 256));
     }
     for (size_t i = 0; i < c->nmodels; i++) {
+        const char *name = c->models[i].name, *wrong = conf_safety_wrong(&c->models[i]);
+        if (wrong != NULL) {
+            return conf_fail_at(l, yaml_get(yaml_get(c->tree, "models"), name), joined(l->a, "models", name), wrong);
+        }
         finish_model(&c->models[i]);
     }
     for (size_t i = 0; i < c->nissuers; i++) {
@@ -392,6 +398,12 @@ static int finish(loader_t *l)
         why = conf_issuer_wrong(c, i);
         if (why != NULL) {
             return conf_fail_at(l, yaml_get(yaml_get(c->tree, "issuers"), name), joined(l->a, "issuers", name), why);
+        }
+    }
+    for (size_t i = 0; i < c->nfilter_sets; i++) {
+        const char *name = c->filter_sets[i].name, *wrong = conf_filter_wrong(l->a, &c->filter_sets[i]);
+        if (wrong != NULL) {
+            return conf_fail_at(l, yaml_get(yaml_get(c->tree, "filters"), name), joined(l->a, "filters", name), wrong);
         }
     }
     if (conf_models_wrong(l->a, c, &path, &why)) {
@@ -491,6 +503,16 @@ const conf_tenant_t *conf_tenant(const conf_t *c, str_t id)
     for (size_t i = 0; i < c->ntenants; i++) {
         if (str_is(id, c->tenants[i].name)) {
             return &c->tenants[i];
+        }
+    }
+    return NULL;
+}
+
+const conf_filter_t *conf_filter(const conf_t *c, str_t name)
+{
+    for (size_t i = 0; i < c->nfilter_sets; i++) {
+        if (str_is(name, c->filter_sets[i].name)) {
+            return &c->filter_sets[i];
         }
     }
     return NULL;

@@ -23,6 +23,29 @@ typedef struct {
 #define CONF_LEXICAL_SPACE       "lexical-hashing-v1"
 #define CONF_LEXICAL_DIMENSIONS  512
 
+typedef struct {
+    const char *const *p;
+    size_t      n;
+} conf_texts_t;
+
+#define CONF_TEXTS_MAX    1000  /* in one list */
+#define CONF_FILTERS_MAX  16    /* in one list */
+
+/* What is looked for in what goes to models and comes from them; see llm/filter.h. */
+typedef struct {
+    const char *name;
+    const char *action;         /* "block", "redact" or "report" */
+    const char *direction;      /* "input", "output" or "both" */
+    const char *replacement;    /* without quotes, backslashes and control characters */
+    const char *whole_words;    /* "on": words have no letter or digit beside them */
+    conf_texts_t words, patterns, ready;
+} conf_filter_t;
+
+typedef struct {
+    const conf_filter_t *const *p;
+    size_t      n;
+} conf_filters_t;
+
 /* Where models live; also one key or region of it, which has all that the provider has. */
 typedef struct conf_provider {
     const char *name;           /* of an endpoint: "provider/endpoint" */
@@ -67,6 +90,8 @@ typedef struct conf_model {
     uint64_t    batch;          /* texts of one request; 0: what its kind takes */
     conf_models_t fallback;     /* asked next when this one fails */
     conf_price_t price;
+    conf_texts_t safety;        /* of gemini: "CATEGORY=THRESHOLD" */
+    const char *guardrail, *guardrail_version, *guardrail_mode;     /* of bedrock; "": none */
     conf_models_t context_fallback, filter_fallback;    /* when the prompt is too long for it, or its content filter stops it; empty: fallback */
 } conf_model_t;
 
@@ -76,6 +101,7 @@ typedef struct {
     conf_models_t fallback;     /* asked next when `model` fails */
     const char *task;           /* a name under tasks */
     const char *prompt;         /* system prompt, may be "" */
+    conf_filters_t filters;
 } conf_agent_t;
 
 /* A class of work, or what a tenant has instead of a name. */
@@ -88,6 +114,7 @@ typedef struct {
     const char *name;           /* the tenant's id */
     conf_models_t models;       /* that its calls may use; empty: all */
     conf_task_t *routes; size_t nroutes;    /* models instead of those of an agent, a task or a model of this name */
+    conf_filters_t filters;
 } conf_tenant_t;
 typedef struct {
     const char *name;           /* as nginx.conf names it: letters, digits, _ and -, 63 at most */
@@ -125,6 +152,7 @@ typedef struct conf {
     uint64_t    gateway_cooldown, gateway_cooldown_max, gateway_key_rest;       /* ms, see llm/health.h */
     uint64_t    gateway_embed_cache;    /* ms, see llm/embed_cache.h; 0: none */
     uint64_t    breaker_percent, breaker_calls, breaker_window, breaker_open;
+    conf_filters_t filters;     /* of every call */
     uint64_t    websocket_ping; /* ms of silence after which a client is pinged */
     uint64_t    lease_ms;       /* a worker silent for so long is dead */
     uint64_t    drain_ms;       /* a draining worker leaves after this at the latest */
@@ -134,6 +162,7 @@ typedef struct conf {
     conf_agent_t    *agents;    size_t nagents;
     conf_task_t     *tasks;     size_t ntasks;
     conf_tenant_t   *tenants;   size_t ntenants;
+    conf_filter_t   *filter_sets; size_t nfilter_sets;
     size_t      nendpoints;     /* of all providers */
     conf_issuer_t   *issuers;   size_t nissuers;
     const char *default_model, *default_agent;
@@ -156,5 +185,6 @@ const conf_model_t *conf_model(const conf_t *c, str_t name);
 const conf_agent_t *conf_agent(const conf_t *c, str_t name);
 const conf_task_t  *conf_task(const conf_t *c, str_t name);
 const conf_tenant_t *conf_tenant(const conf_t *c, str_t id);
+const conf_filter_t *conf_filter(const conf_t *c, str_t name);
 
 #endif

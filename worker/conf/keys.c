@@ -12,6 +12,7 @@
 #define TENANT(member)    offsetof(conf_tenant_t, member)
 
 #define ISSUER(member)    offsetof(conf_issuer_t, member)
+#define FILTER(member)    offsetof(conf_filter_t, member)
 
 /* Keys that come over plain HTTP are anybody's; a server of one's own machine is for trying things out. */
 #define KEY_PLACES  "https://|http://127.0.0.1:|http://localhost:"
@@ -116,6 +117,8 @@ const conf_key_t conf_keys[] = {
 
     { "gateway.embed_cache", KEY_DURATION, "24h", 0, 30 * 24 * HOUR, IN(gateway_embed_cache), NULL,
       "how long Redis keeps the vector of a text, for each tenant its own; 0: not at all", false },
+    { "gateway.filters", KEY_FILTERS, "", 0, 0, IN(filters), NULL,
+      "filters of every call, beside those of its agent and of its tenant", false },
 
     { "websocket.ping", KEY_DURATION, "20s", 100, 600 * SEC, IN(websocket_ping), NULL,
       "a client of a WebSocket that is silent for so long is pinged, and closed when it stays silent for as long again", false },
@@ -217,6 +220,15 @@ const conf_key_t conf_keys[] = {
     { "models.*.filter_fallback", KEY_MODELS, "", 0, 0, MODEL(filter_fallback), NULL,
       "the same when its content filter refuses the prompt; default: fallback", false },
 
+    { "models.*.safety", KEY_TEXTS, "", 3, 128, MODEL(safety), NULL,
+      "of kind gemini: its safetySettings, as HARM_CATEGORY_HARASSMENT=BLOCK_ONLY_HIGH", false },
+    { "models.*.guardrail", KEY_TEXT, "", 0, 2048, MODEL(guardrail), NULL,
+      "of kind bedrock: id or ARN of the guardrail that it is asked with", false },
+    { "models.*.guardrail_version", KEY_TEXT, "DRAFT", 1, 8, MODEL(guardrail_version), NULL,
+      "of kind bedrock: its version, a number or DRAFT", false },
+    { "models.*.guardrail_mode", KEY_WORD, "sync", 0, 0, MODEL(guardrail_mode), "sync|async",
+      "of kind bedrock: whether a stream waits for it; with async, text may be out before it is found", false },
+
     { "tasks.*.models", KEY_MODELS, "", 0, 0, TASK(models), NULL,
       "models for this class of work in the order in which they are asked; default: default_model", false },
 
@@ -229,17 +241,41 @@ const conf_key_t conf_keys[] = {
     { "agents.*.prompt", KEY_TEXT, "", 0, 65536, AGENT(prompt), NULL,
       "system prompt", false },
 
+    { "agents.*.filters", KEY_FILTERS, "", 0, 0, AGENT(filters), NULL,
+      "filters of calls through this agent; what must hold for a caller that names a model goes to gateway.filters or the tenant", false },
+
     { "tenants.*.models", KEY_MODELS, "", 0, 0, TENANT(models), NULL,
       "models that the calls of this tenant (by its id) may use; default: all", false },
+    { "tenants.*.filters", KEY_FILTERS, "", 0, 0, TENANT(filters), NULL,
+      "filters of this tenant's calls", false },
     { "tenants.*.routes.*.models", KEY_MODELS, "", 0, 0, TASK(models), NULL,
       "what this tenant gets instead of the models of an agent, a task or a model of this name", false },
     { "issuers.*.issuer", KEY_URL, "", 0, 1024, ISSUER(issuer), KEY_PLACES,
       "URL of the issuer, below which /.well-known/openid-configuration names the place of its keys", false },
     { "issuers.*.jwks_url", KEY_URL, "", 0, 1024, ISSUER(jwks_url), KEY_PLACES,
       "that place, if it is known; then issuer is not asked", false },
+    { "filters.*.action", KEY_WORD, "block", 0, 0, FILTER(action), "block|redact|report",
+      "what is done with a match: block refuses the message or ends the answer, redact puts replacement in its place, report only counts it", false },
+    { "filters.*.direction", KEY_WORD, "both", 0, 0, FILTER(direction), "input|output|both",
+      "where it looks: in what goes to models, in what comes from them", false },
+    { "filters.*.replacement", KEY_TEXT, "[removed]", 0, 64, FILTER(replacement), NULL,
+      "what stands in the place of a match that is redacted; no quotes, backslashes or control characters, since the text may be JSON", false },
+    { "filters.*.whole_words", KEY_WORD, "on", 0, 0, FILTER(whole_words), "on|off",
+      "whether words count only without a letter or digit beside them", false },
+    { "filters.*.words", KEY_TEXTS, "", 1, 128, FILTER(words), NULL,
+      "words and phrases, in any case; a space stands for any white space", false },
+    { "filters.*.patterns", KEY_TEXTS, "", 1, 1024, FILTER(patterns), NULL,
+      "regular expressions (PCRE2, Unicode), 64 at most", false },
+    { "filters.*.ready", KEY_TEXTS, "", 1, 32, FILTER(ready), "email|phone|card|iban|aws_key|private_key|si_key",
+      "ready-made ones: e-mail addresses, telephone numbers, payment cards (Luhn), IBANs (mod 97), keys of AWS, private keys in PEM, Si's keys", false },
 };
 
 const size_t conf_nkeys = SI_COUNT(conf_keys);
+
+size_t conf_list_max(key_type_t t)
+{
+    return t == KEY_MODELS ? CONF_MODELS_MAX : t == KEY_TEXTS ? CONF_TEXTS_MAX : t == KEY_FILTERS ? CONF_FILTERS_MAX : 0;
+}
 
 static void size_text(uint64_t v, char *out, size_t cap)
 {
@@ -307,6 +343,17 @@ void conf_expected(const conf_key_t *k, char *out, size_t cap)
         break;
     case KEY_PRICE:
         snprintf(out, cap, "a price from 0 to %llu with at most 6 places, such as 0.15", (unsigned long long) (k->max / 1000000));
+        break;
+    case KEY_TEXTS:
+        if (k->words != NULL) {
+            snprintf(out, cap, "a list whose members are each one of %s", k->words);
+        } else {
+            snprintf(out, cap, "a list of at most %d texts of %llu to %llu bytes", CONF_TEXTS_MAX, (unsigned long long) k->min,
+                     (unsigned long long) k->max);
+        }
+        break;
+    case KEY_FILTERS:
+        snprintf(out, cap, "a list of at most %d names under filters", CONF_FILTERS_MAX);
         break;
     case KEY_SECRET:
         snprintf(out, cap, "env:NAME or file:PATH");

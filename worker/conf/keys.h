@@ -2,7 +2,7 @@
 #ifndef SI_CONF_KEYS_H
 #define SI_CONF_KEYS_H
 
-#include "base/arena.h"
+#include "conf/conf.h"
 
 typedef enum {
     KEY_NUMBER,         /* whole number from min to max -> uint64_t */
@@ -19,6 +19,8 @@ typedef enum {
     KEY_TASK,           /* a name under tasks -> const char * */
     KEY_MODELS,         /* a list of names under models -> conf_models_t */
     KEY_PRICE,          /* "2.50", at most 6 places, up to max -> uint64_t in millionths; "": that of another key, CONF_PRICE_SAME */
+    KEY_TEXTS,          /* a list of texts of min to max bytes, each one of `words` if there are any -> conf_texts_t */
+    KEY_FILTERS,        /* a list of names under filters -> conf_filters_t */
     KEY_SECRET,         /* nothing, or a reference to it: env:NAME, file:PATH -> const char * */
     KEY_PLACE           /* text or reference: for a URL that may hold a password; printed without it */
 } key_type_t;
@@ -40,8 +42,14 @@ extern const size_t     conf_nkeys;
 /* YAML of the issuer `cognito` that the environment names (COGNITO_USER_POOL_ID, AWS_REGION), or NULL. */
 char *conf_cognito(arena_t *a);
 /* What is wrong with an issuer; static, or NULL. */
-struct conf;
-const char *conf_issuer_wrong(const struct conf *c, size_t i);
+const char *conf_issuer_wrong(const conf_t *c, size_t i);
+/* What is wrong with what a model says of safety; static, or NULL. */
+const char *conf_safety_wrong(const conf_model_t *m);
+/* What is wrong with a filter, in the arena, or NULL. */
+const char *conf_filter_wrong(arena_t *a, const conf_filter_t *f);
+
+/* The most members of a list of this type; 0: it is no list. */
+size_t conf_list_max(key_type_t t);
 
 /* Whether a model is named where one of the other type, or of another vector space, belongs: then where, and what is wrong, in the arena. */
 bool conf_models_wrong(arena_t *a, const struct conf *c, const char **path, const char **why);

@@ -138,7 +138,7 @@ static void print_key(const conf_t *c, FILE *out, const conf_key_t *k, const yam
     }
     text = k->type == KEY_PRICE ? price_text(c, k, name, made, sizeof(made))
            : k->fallback != NULL ? k->fallback : computed(c, k, name, made, sizeof(made));
-    if (k->type == KEY_MODELS) {
+    if (conf_list_max(k->type) > 0) {
         fputs("[]", out);
     } else if (text != NULL) {
         print_value(out, k, text);

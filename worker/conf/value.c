@@ -223,21 +223,44 @@ static int put_provider(loader_t *l, const slot_t *s, const char *text)
     return 0;
 }
 
+/* What a member of a list is: the model or filter of that name, or the text; NULL: none of those that may stand there. */
+static const void *member(loader_t *l, const conf_key_t *k, const yaml_t *v)
+{
+    if (v->kind != YAML_TEXT) {
+        return NULL;
+    }
+    if (k->type == KEY_MODELS) {
+        return conf_model(l->c, str_of(v->text));
+    }
+    if (k->type == KEY_FILTERS) {
+        return conf_filter(l->c, str_of(v->text));
+    }
+    return length_ok(k, v->text) && (k->words == NULL || word_of(k->words, v->text, true) >= 0) ? v->text : NULL;
+}
+
+_Static_assert(offsetof(conf_models_t, n) == sizeof(void *) && offsetof(conf_texts_t, n) == sizeof(void *)
+               && offsetof(conf_filters_t, n) == sizeof(void *), "all lists look alike");
+
 int conf_put_list(loader_t *l, const slot_t *s)
 {
-    const conf_model_t **all = arena_calloc(l->a, CONF_MODELS_MAX * sizeof(*all));
-    conf_models_t        list = { .p = all };
+    size_t       n = 0, max = conf_list_max(s->key->type);
+    const void **all;
+    char        *to = (char *) s->base + s->key->offset;
 
     for (const yaml_t *v = s->node->first; v != NULL; v = v->next) {
-        const conf_model_t *m = v->kind == YAML_TEXT ? conf_model(l->c, str_of(v->text)) : NULL;
-
-        if (m == NULL || list.n == CONF_MODELS_MAX) {
+        n++;
+    }
+    all = arena_calloc(l->a, (n + 1) * sizeof(*all));
+    n = 0;
+    for (const yaml_t *v = s->node->first; v != NULL; v = v->next) {
+        all[n] = member(l, s->key, v);
+        if (all[n++] == NULL || n > max) {
             slot_t at = { s->key, v, s->path, s->base };
             return conf_wrong(l, &at);
         }
-        all[list.n++] = m;
     }
-    memcpy((char *) s->base + s->key->offset, &list, sizeof(list));
+    memcpy(to, &all, sizeof(all));
+    memcpy(to + sizeof(all), &n, sizeof(n));
     return 0;
 }
 
@@ -262,7 +285,7 @@ int conf_put(loader_t *l, const slot_t *s, const char *text)
         return conf_agent(l->c, str_of(text)) != NULL ? put_text(s, text) : conf_wrong(l, s);
     case KEY_TASK:
         return conf_task(l->c, str_of(text)) != NULL ? put_text(s, text) : conf_wrong(l, s);
-    case KEY_MODELS:                                    /* the default: an empty list; one name is no list */
+    case KEY_MODELS: case KEY_TEXTS: case KEY_FILTERS:  /* the default: an empty list; one name is no list */
         return text[0] == '\0' ? 0 : conf_wrong(l, s);
     case KEY_PROVIDER:
         return put_provider(l, s, text);

@@ -7,6 +7,22 @@
 #include "io/sigv4.h"
 #include "llm/aws_sign.h"
 
+/* https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_GuardrailStreamConfiguration.html; Converse has no mode. */
+int bedrock_put_guardrail(buf_t *b, const conf_model_t *m)
+{
+    int rc;
+
+    if (m->guardrail == NULL || m->guardrail[0] == '\0') {
+        return 0;
+    }
+    rc = buf_puts(b, ",\"guardrailConfig\":{\"guardrailIdentifier\":");
+    rc = rc != 0 ? rc : buf_json_str(b, str_of(m->guardrail));
+    rc = rc != 0 ? rc : buf_puts(b, ",\"guardrailVersion\":");
+    rc = rc != 0 ? rc : buf_json_str(b, str_of(m->guardrail_version));
+    rc = rc != 0 || !bedrock_streams(m) ? rc : buf_printf(b, ",\"streamProcessingMode\":\"%s\"", m->guardrail_mode);
+    return rc != 0 ? rc : buf_puts(b, "}");
+}
+
 static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
 {
     const conf_provider_t *p = q->model->provider;

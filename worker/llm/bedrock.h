@@ -15,4 +15,7 @@ int bedrock_read_event(reply_t *r, str_t type, str_t data);
 int bedrock_read_whole(reply_t *r, str_t body);
 int bedrock_read_status(llm_error_t *err, arena_t *a, const char *secret, int status, str_t body);
 
+/* The model's guardrail as a member, with a comma before it; nothing when it has none. 0 or SI_ENOMEM. */
+int  bedrock_put_guardrail(buf_t *b, const conf_model_t *m);
+
 #endif

@@ -580,6 +580,7 @@ int bedrock_write(arena_t *a, const llm_request_t *q, buf_t *b, llm_error_t *err
     put_fields(&w);
     put_shape(&w);
     put_user(&w);
+    w.rc = w.rc != 0 ? w.rc : bedrock_put_guardrail(b, q->model);
     if (q->options.nstop > 0 && family_of(q->model->upstream) == FAMILY_CLAUDE) {
         put(&w, ",\"additionalModelResponseFieldPaths\":");
         put(&w, bedrock_streams(q->model) ? "[\"/delta/stop_sequence\"]" : "[\"/stop_sequence\"]");

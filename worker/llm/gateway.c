@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "llm/account.h"
 #include "llm/attempt.h"
+#include "llm/filter.h"
 #include "llm/meter.h"
 #include "llm/seal.h"
 #include "run/co.h"
@@ -16,14 +17,16 @@
 struct gateway {
     health_t *health;
     meter_t  *meter;
+    filter_set_t *filters;
 };
 
 struct gateway_call {
     arena_t               *arena;
-    const llm_request_t   *asked;       /* the caller's */
+    llm_request_t          asked;       /* the caller's, as the filters let it through */
     llm_request_t          q;           /* it, as the model of the moment may see it */
     gateway_spec_t         spec;
     attempt_t              t;           /* who is asked */
+    filter_call_t         *filter;      /* NULL: nothing is looked at */
     unsigned               restarts;
     const provider_t      *provider;
     llm_call_t            *call;        /* NULL: between two */
@@ -40,6 +43,7 @@ void gateway_init(void)
     proc.gateway = si_calloc(sizeof *proc.gateway);
     proc.gateway->health = health_new(proc.conf);
     proc.gateway->meter = meter_new(proc.conf);
+    proc.gateway->filters = filter_set_new(proc.conf);
 }
 
 void gateway_exit(void)
@@ -47,6 +51,7 @@ void gateway_exit(void)
     if (proc.gateway != NULL) {
         health_free(proc.gateway->health);
         meter_free(proc.gateway->meter);
+        filter_set_free(proc.gateway->filters);
         free(proc.gateway);
         proc.gateway = NULL;
     }
@@ -65,6 +70,7 @@ struct meter *gateway_meter(void)
 void gateway_metrics(buf_t *b)
 {
     meter_print(proc.gateway->meter, proc.gateway->health, b, clock_ms());
+    filter_set_print(proc.gateway->filters, b);
 }
 
 const conf_model_t *gateway_first(const gateway_spec_t *spec)
@@ -144,7 +150,7 @@ static int co_ask(gateway_call_t *g, llm_error_t *err)
     *err = (llm_error_t) { .code = "" };
     g->q.model = attempt_begin(&g->t);
     g->provider = provider_find(g->q.model->provider->kind);
-    seal_open(g->arena, g->asked, g->t.model, &g->q);
+    seal_open(g->arena, &g->asked, g->t.model, &g->q);
     meter_start(proc.gateway->meter, &g->timing, g->t.model, g->t.tries > 1);
     rc = g->provider->co_open(g->provider, g->arena, &g->q, &g->call, err);
     if (rc == 0) {
@@ -219,16 +225,18 @@ int co_gateway_open(arena_t *a, const llm_request_t *q, const gateway_spec_t *sp
 
     *out = NULL;
     g->arena = a;
-    g->asked = q;
-    g->q = *q;
-    g->q.deadline = q->deadline != 0 ? SI_MIN(q->deadline, until) : until;
+    g->asked = *q;
+    g->asked.deadline = q->deadline != 0 ? SI_MIN(q->deadline, until) : until;
     g->spec = *spec;
-    attempt_init(&g->t, proc.gateway->health, spec->tenant, g->q.deadline);
+    attempt_init(&g->t, proc.gateway->health, spec->tenant, g->asked.deadline);
     route_of(proc.conf, spec, &g->t.route);
     if (g->t.route.n == 0) {
         return provider_fail(err, SI_EINVAL, "unknown_model", 0, false, "there is no such model");
     }
-    rc = co_answer(g, err);
+    g->filter = filter_open(proc.gateway->filters, proc.conf, a, spec);
+    rc = co_filter_request(g->filter, &g->asked, err);
+    g->q = g->asked;
+    rc = rc != 0 ? rc : co_answer(g, err);
     if (rc == 0) {
         *out = g;
     }
@@ -260,8 +268,11 @@ static int co_restart(gateway_call_t *g, int rc, chat_event_t *ev, llm_error_t *
     return rc;
 }
 
-int co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
+/* The answer as the model gives it. */
+static int co_pull(void *call, chat_event_t *ev, llm_error_t *err)
 {
+    gateway_call_t *g = call;
+
     if (g->held) {
         g->held = false;
         *ev = g->first;
@@ -279,6 +290,35 @@ int co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
         settle(g, NULL, gateway_result(g));
     }
     return g->rc;
+}
+
+/* A filter blocked the answer: the model need not go on with it. */
+static void stop(gateway_call_t *g)
+{
+    hang_up(g);
+    g->held = false;
+    g->rc = 0;
+    account_end(&g->account, g->result.finish[0] == '\0' ? "content_filtered" : NULL, &g->result);     /* cut short, or whole */
+    g->result.input_tokens = g->account.usage.input_tokens;
+    g->result.output_tokens = g->account.usage.output_tokens;
+    g->result.estimated = g->account.usage.estimated;
+    snprintf(g->result.finish, sizeof g->result.finish, "content_filter");
+    settle(g, NULL, &g->result);
+}
+
+int co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
+{
+    int rc = g->filter == NULL ? co_pull(g, ev, err) : co_filter_next(g->filter, co_pull, g, ev, err);
+
+    if (rc == 0 && g->filter != NULL && filter_blocked(g->filter)) {
+        stop(g);
+    }
+    return rc;
+}
+
+const filter_match_t *gateway_filtered(const gateway_call_t *g, size_t *n)
+{
+    return filter_matches(g->filter, n);
 }
 
 const llm_result_t *gateway_result(const gateway_call_t *g)

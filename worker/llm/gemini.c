@@ -336,6 +336,21 @@ static int put_config(json_t *config, arena_t *a, const llm_request_t *q, llm_er
     return rc != 0 ? rc : put_thinking(config, q, err);
 }
 
+/* The configuration's "CATEGORY=THRESHOLD", https://ai.google.dev/api/generate-content#v1beta.SafetySetting */
+static void put_safety(json_t *body, arena_t *a, const conf_texts_t *list)
+{
+    json_t *all = list->n > 0 ? json_array() : NULL;
+
+    for (size_t i = 0; i < list->n; i++) {
+        const char *is = strchr(list->p[i], '=');
+
+        json_array_append_new(all, json_pack("{s:s,s:s}", "category", arena_dup(a, list->p[i], (size_t) (is - list->p[i])), "threshold", is + 1));
+    }
+    if (all != NULL) {
+        json_object_set_new(body, "safetySettings", all);
+    }
+}
+
 static int put_options(json_t *body, arena_t *a, const llm_request_t *q, llm_error_t *err)
 {
     json_t *config = json_object();
@@ -367,6 +382,7 @@ static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm
     }
     rc = put_contents(body, a, q, err);
     rc = rc != 0 ? rc : put_options(body, a, q, err);
+    put_safety(body, a, &q->model->safety);         /* last: no client has a say in it */
     rc = rc != 0 ? rc : json_dump(&out->body, body);
     json_decref(body);
     return rc;
