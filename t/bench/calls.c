@@ -103,7 +103,9 @@ static void take_stamps(conn_t *c, uint64_t now)
             c->seen = (size_t) (at - c->in);
             return;
         }
-        sample(&ages, strtoull(at + 2, NULL, 10), now);
+        if (at[2] >= '0' && at[2] <= '9') {          /* no "charset=" of a header */
+            sample(&ages, strtoull(at + 2, NULL, 10), now);
+        }
         c->seen = (size_t) (at - c->in) + STAMP;
     }
     c->seen = c->n > c->seen ? c->n - 1 : c->seen;      /* a 't' may be its last byte */

@@ -8,6 +8,7 @@ typedef struct {
     bool     usage;                 /* stream_options.include_usage */
     bool     called;                /* a call of a tool has begun, and the latest one is: */
     uint32_t call;
+    str_t    open;                  /* what every chunk begins with; in the arena, empty until the first one */
 } openai_state_t;
 
 /* face_openai_read.c: "messages" into c->q. 0, or -1 with c->err. */

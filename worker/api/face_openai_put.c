@@ -32,13 +32,29 @@ static int put_usage(buf_t *b, const llm_result_t *r)
 
 /* --- chunks --- */
 
+/* How every chunk begins is written once, when the model's name is known: there are hundreds of chunks. */
+static int make_open(face_call_t *c, str_t *open)
+{
+    buf_t b;
+    int   rc;
+
+    buf_init(&b, c->out.max);
+    rc = buf_printf(&b, "data: {\"id\":\"chatcmpl-%s\",\"object\":\"chat.completion.chunk\",\"created\":%" PRIu64 ",\"model\":", c->id, c->created);
+    rc = rc != 0 ? rc : buf_json_str(&b, str_of(c->name));
+    rc = rc != 0 ? rc : buf_puts(&b, ",\"choices\":[");
+    if (rc == 0) {
+        *open = (str_t) { arena_dup(c->arena, b.p, b.n), b.n };
+    }
+    buf_free(&b);
+    return rc;
+}
+
 static int put_open(face_call_t *c)
 {
-    int rc = buf_printf(&c->out, "data: {\"id\":\"chatcmpl-%s\",\"object\":\"chat.completion.chunk\",\"created\":%" PRIu64 ",\"model\":",
-                        c->id, c->created);
+    openai_state_t *s = c->state;
+    int             rc = s->open.n == 0 ? make_open(c, &s->open) : 0;
 
-    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(c->name));
-    return rc != 0 ? rc : buf_puts(&c->out, ",\"choices\":[");
+    return rc != 0 ? rc : buf_append(&c->out, s->open.p, s->open.n);
 }
 
 static int delta_open(face_call_t *c)
@@ -48,13 +64,14 @@ static int delta_open(face_call_t *c)
     return rc != 0 ? rc : buf_puts(&c->out, "{\"index\":0,\"delta\":{");
 }
 
+/* finish: with its quotes, or null. */
 static int delta_close(face_call_t *c, const char *finish)
 {
     const openai_state_t *s = c->state;
-    const char           *quote = finish != NULL ? "\"" : "";
+    int                   rc = buf_puts(&c->out, "},\"logprobs\":null,\"finish_reason\":");
 
-    return buf_printf(&c->out, "},\"logprobs\":null,\"finish_reason\":%s%s%s}]%s}\n\n", quote, finish != NULL ? finish : "null", quote,
-                      s->usage ? ",\"usage\":null" : "");
+    rc = rc != 0 ? rc : buf_puts(&c->out, finish);
+    return rc != 0 ? rc : buf_puts(&c->out, s->usage ? "}],\"usage\":null}\n\n" : "}]}\n\n");
 }
 
 int openai_begin(face_call_t *c, const chat_event_t *first)
@@ -63,12 +80,13 @@ int openai_begin(face_call_t *c, const chat_event_t *first)
     int  rc = delta_open(c);
 
     rc = rc != 0 ? rc : buf_printf(&c->out, "\"role\":\"assistant\",\"content\":%s,\"refusal\":null", text ? "\"\"" : "null");
-    return rc != 0 ? rc : delta_close(c, NULL);
+    return rc != 0 ? rc : delta_close(c, "null");
 }
 
+/* name: with its quotes and colon. */
 static int put_member(face_call_t *c, const char *name, str_t text)
 {
-    int rc = buf_printf(&c->out, "\"%s\":", name);
+    int rc = buf_puts(&c->out, name);
 
     return rc != 0 ? rc : buf_json_str(&c->out, text);
 }
@@ -113,11 +131,11 @@ static int put_delta(face_call_t *c, const chat_event_t *ev)
 {
     switch (ev->kind) {
     case CHAT_TEXT:
-        return put_member(c, "content", ev->text);
+        return put_member(c, "\"content\":", ev->text);
     case CHAT_REASONING:
-        return put_member(c, "reasoning_content", ev->text);
+        return put_member(c, "\"reasoning_content\":", ev->text);
     case CHAT_REFUSAL:
-        return put_member(c, "refusal", ev->text);
+        return put_member(c, "\"refusal\":", ev->text);
     case CHAT_CALL:
         return put_call(c, ev);
     case CHAT_ARGS:
@@ -141,7 +159,7 @@ int openai_event(face_call_t *c, const chat_event_t *ev)
     }
     rc = delta_open(c);
     rc = rc != 0 ? rc : put_delta(c, ev);
-    return rc != 0 ? rc : delta_close(c, NULL);
+    return rc != 0 ? rc : delta_close(c, "null");
 }
 
 int openai_end(face_call_t *c, const llm_result_t *res)
@@ -149,7 +167,7 @@ int openai_end(face_call_t *c, const llm_result_t *res)
     const openai_state_t *s = c->state;
     int                   rc = delta_open(c);
 
-    rc = rc != 0 ? rc : delta_close(c, finish_word(res->finish));
+    rc = rc != 0 ? rc : delta_close(c, arena_printf(c->arena, "\"%s\"", finish_word(res->finish)));
     if (s->usage) {
         rc = rc != 0 ? rc : put_open(c);
         rc = rc != 0 ? rc : buf_puts(&c->out, "],\"usage\":");

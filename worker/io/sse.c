@@ -130,10 +130,11 @@ static int skip_bom(sse_t *s, const char *p, size_t n, size_t *used)
 
 static const char *find_eol(const char *p, const char *end)
 {
-    while (p < end && *p != '\n' && *p != '\r') {
-        p++;
-    }
-    return p;
+    const char *lf = memchr(p, '\n', (size_t) (end - p)), *cr;
+
+    end = lf != NULL ? lf : end;
+    cr = memchr(p, '\r', (size_t) (end - p));
+    return cr != NULL ? cr : end;
 }
 
 /* One line that ends at `eol`: as a whole in the input (the common case, not copied) or begun in s->line. */

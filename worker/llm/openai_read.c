@@ -4,6 +4,7 @@
 
 #include "base/util.h"
 #include "llm/openai_calls.h"
+#include "llm/openai_fast.h"
 
 /* Errors */
 
@@ -197,6 +198,10 @@ int openai_read_event(reply_t *r, str_t type, str_t data)
     if (str_is(data, "[DONE]")) {
         r->done = true;
         return 0;
+    }
+    rc = str_is(type, "error") ? 0 : openai_read_fast(r, data);
+    if (rc != 0) {
+        return rc < 0 ? rc : 0;
     }
     v = reply_object(r, data, &rc);
     if (v == NULL) {
