@@ -103,7 +103,7 @@ static void take_stamps(conn_t *c, uint64_t now)
             c->seen = (size_t) (at - c->in);
             return;
         }
-        if (at[2] >= '0' && at[2] <= '9') {          /* no "charset=" of a header */
+        if (strspn(at + 2, "0123456789") == STAMP - 2) {         /* headers have "t=", too */
             sample(&ages, strtoull(at + 2, NULL, 10), now);
         }
         c->seen = (size_t) (at - c->in) + STAMP;

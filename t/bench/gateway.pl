@@ -118,7 +118,7 @@ sub least { my @v = sort { $a <=> $b } @_; return $v[0] }
 
 my %case = (
     burst20 => [burst20 => 1, 4000, 64], burst500 => [burst500 => 1, 1000, 64], whole20 => [burst20 => 0, 4000, 64],
-    paced20 => [paced20 => 1, 160, 16], paced500 => [paced500 => 1, 16, 16],
+    paced20 => [paced20 => 1, 640, 64], paced500 => [paced500 => 1, 64, 64],
     one20 => [burst20 => 1, 1000, 1], one500 => [burst500 => 1, 300, 1], onewhole => [burst20 => 0, 1000, 1],
     tokens => [stamped => 1, 10, 1]);
 my (%got, %held);
@@ -176,8 +176,8 @@ sub time_row {
 }
 
 printf "\n%d rounds, medians of CPU and of calls a second\n%-48s %8s %8s %8s %8s\n", $rounds, 'CPU per call, us', 'bare', 'edge', 'worker', 'stores';
-cpu_row('stream of 20 tokens, 10 ms apart, c=16', 'paced20');
-cpu_row('stream of 500 tokens, 10 ms apart, c=16', 'paced500');
+cpu_row('stream of 20 tokens, 10 ms apart, c=64', 'paced20');
+cpu_row('stream of 500 tokens, 10 ms apart, c=64', 'paced500');
 cpu_row('stream of 20 tokens at once, c=64', 'burst20');
 cpu_row('stream of 500 tokens at once, c=64', 'burst500');
 cpu_row('no stream, c=64', 'whole20');

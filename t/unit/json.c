@@ -91,10 +91,12 @@ static void test_helpers(void)
     is_int((long long) b.n, 28, "it appends nothing");
     buf_free(&b);
 
-    v = json_own(a, json_parse(a, STR("[0.3,1.0,0.1,1e300]"), &err));
-    is_str(json_text(a, v), "[0.3,1.0,0.1,1e300]", "numbers in the fewest digits that give them back");
+    v = json_own(a, json_parse(a, STR("[0.3,1.0,0.1,1e300,-2.5e-7,1e+09,123456789012345678,1.5e05,-0.0,0]"), &err));
+    is_str(json_text(a, v), "[0.3,1.0,0.1,1e300,-2.5e-7,1000000000.0,123456789012345678,150000.0,-0.0,0]", "numbers in the fewest digits that give them back");
     v = json_own(a, json_pack("{s:[f]}", "sum", 0.1 + 0.2));
     is_str(json_text(a, v), "{\"sum\":[0.30000000000000004]}", "and no fewer");
+    v = json_own(a, json_parse(a, STR("{\"\\\"k\":[\"\\b\\f\\n\\r\\t\\u001f\\\\\\/ \\u00e9\xf0\x9f\x98\x80\x7f\",{},[]]}"), &err));
+    is_str(json_text(a, v), "{\"\\\"k\":[\"\\b\\f\\n\\r\\t\\u001f\\\\/ \xc3\xa9\xf0\x9f\x98\x80\x7f\",{},[]]}", "escapes where they are needed, also in names");
 }
 
 int main(void)

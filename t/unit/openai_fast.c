@@ -65,7 +65,9 @@ static const char *const usual[] = {
     CHUNK("", "\"reasoning\":\"a\",\"reasoning_content\":\"b\",\"content\":\"c\""),
     CHUNK("", "\"reasoning\":\"a\",\"reasoning_content\":\"\",\"tool_calls\":null,\"function_call\":null"),
     "{ \"choices\" : [ { \"delta\" : { \"content\" : \"x\" } , \"stop_reason\" : null , \"token_ids\" : null } ] , \"error\" : null }",
-    "{\"choices\":[{\"index\":0}]}",
+    "{\"choices\":[{\"index\":0}]}", "{\"choices\":[{}]}", "{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"model\":\"m\"}",
+    "{\"choices\":[{\"delta\":{\"content\":\"end\"},\"finish_reason\":\"length\"}]}", "{\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}",
+    "{\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}]}",
 };
 
 static const char *const other[] = {
@@ -74,7 +76,7 @@ static const char *const other[] = {
     CHUNK("", "\"content\":\"\\ud83d\\u0041\""), CHUNK("", "\"content\":\"\xff\""), CHUNK("", "\"content\":\"\xed\xa0\x80\""), CHUNK("", "\"content\":\"\\x\""),
     CHUNK("", "\"content\":\"\n\""), CHUNK("\"n\":1,", "\"content\":\"a\""), CHUNK("", "\"content\":\"a\"") "{}", "{}", "", "[]", "null", "{\"choices\":[]}",
     "{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}", "{\"choices\":[{\"index\":0.5}]}", "{\"choices\":[{\"index\":00}]}", "{\"choices\":[{\"index\":-0}]}",
-    "{\"choices\":[{\"index\":0,\"finish_reason\":\"stop\"}]}", "{\"choices\":[{\"index\":0}],\"usage\":{}}", "{\"choices\":[{\"index\":0}],\"error\":{}}",
+    "{\"choices\":[{\"index\":0,\"finish_reason\":\"st\\u006fp\"}]}", "{\"choices\":[{\"index\":0}],\"usage\":{}}", "{\"choices\":[{\"index\":0}],\"error\":{}}",
     "{\"choices\":[{\"index\":0},{\"index\":0}]}", "{\"choices\":[{\"index\":0}],\"created\":9999999999999999999999}", "{\"id\":\"x\"}", "{\"choices\":[{\"index\":0}],}",
 };
 

@@ -146,28 +146,38 @@ static int json_escape(buf_t *b, unsigned char c)
     return buf_append(b, esc, 2);
 }
 
+/* Where the bytes from i on end that stand for themselves. */
+static size_t json_plain(const char *p, size_t n, size_t i)
+{
+    while (i < n) {
+        unsigned char c = (unsigned char) p[i];
+        size_t        len = c < 0x80 ? c >= 0x20 && c != '"' && c != '\\' : utf8_step(p + i, n - i);
+
+        if (len == 0) {
+            return i;
+        }
+        i += len;
+    }
+    return i;
+}
+
 static int json_body(buf_t *b, const char *p, size_t n)
 {
-    size_t i = 0, start = 0;
-    int rc;
+    size_t i = 0;
 
-    while (i < n) {
-        size_t len = utf8_step(p + i, n - i);
+    for (;;) {
+        size_t end = json_plain(p, n, i);
+        int    rc = buf_append(b, p + i, end - i);
 
-        if (len > 0 && (unsigned char) p[i] >= 0x20 && p[i] != '"' && p[i] != '\\') {
-            i += len;
-            continue;
+        if (rc != SI_OK || end == n) {
+            return rc;
         }
-        rc = buf_append(b, p + start, i - start);
-        if (rc == SI_OK) {
-            rc = len == 0 ? buf_append(b, "\xef\xbf\xbd", 3) : json_escape(b, (unsigned char) p[i]);
-        }
+        rc = (unsigned char) p[end] < 0x80 ? json_escape(b, (unsigned char) p[end]) : buf_append(b, "\xef\xbf\xbd", 3);
         if (rc != SI_OK) {
             return rc;
         }
-        start = ++i;
+        i = end + 1;
     }
-    return i > start ? buf_append(b, p + start, i - start) : SI_OK;
 }
 
 int buf_json_str(buf_t *b, str_t s)

@@ -2,11 +2,12 @@
 
 #include "base/utf8.h"
 #include "base/util.h"
+#include "llm/openai_read.h"
 
 #define UNESCAPED_MAX  2048             /* bytes of a piece that has escapes, with them */
 
 /* What the members of an object may be here; a chunk with any other member is left alone. */
-typedef enum { IGNORED, NOTHING, ZERO, ID, MODEL, CONTENT, REASONING, OTHER_REASONING, CHOICES, DELTA } what_t;
+typedef enum { IGNORED, NOTHING, ZERO, ID, MODEL, CONTENT, REASONING, OTHER_REASONING, CHOICES, DELTA, FINISH } what_t;
 
 typedef struct {
     str_t  name;
@@ -21,7 +22,7 @@ static const member_t of_chunk[] = {
     MEMBER("usage", NOTHING), MEMBER("error", NOTHING), { { NULL, 0 }, IGNORED },
 };
 static const member_t of_choice[] = {
-    MEMBER("index", ZERO), MEMBER("delta", DELTA), MEMBER("finish_reason", NOTHING), MEMBER("logprobs", NOTHING),
+    MEMBER("index", ZERO), MEMBER("delta", DELTA), MEMBER("finish_reason", FINISH), MEMBER("logprobs", NOTHING),
     MEMBER("native_finish_reason", NOTHING), MEMBER("stop_reason", NOTHING), MEMBER("matched_stop", NOTHING),
     MEMBER("token_ids", NOTHING), { { NULL, 0 }, IGNORED },
 };
@@ -39,7 +40,7 @@ typedef struct {
 typedef struct {
     const char *p, *end;
     bool        chosen;                 /* "choices" was there */
-    text_t      id, model, content, reasoning, other_reasoning;
+    text_t      id, model, content, reasoning, other_reasoning, finish;
 } scan_t;
 
 static void skip_space(scan_t *s)
@@ -115,30 +116,33 @@ static size_t escape_len(const char *p, const char *end)
     return p[1] != '\0' && strchr("\"\\/bfnrt", p[1]) != NULL ? 2 : 0;
 }
 
+/* The length of the character or escape at p, or 0 when it is none. */
+static size_t text_len(const char *p, const char *end)
+{
+    unsigned char c = (unsigned char) *p;
+
+    return c == '\\' ? escape_len(p, end) : c < 0x20 ? 0 : c < 0x80 ? 1 : utf8_step(p, (size_t) (end - p));
+}
+
 static bool take_string(scan_t *s, text_t *out)
 {
-    const char *from;
+    const char *p, *end = s->end;
     size_t      n;
 
     if (!take(s, '"')) {
         return false;
     }
     out->escaped = false;
-    for (from = s->p; s->p < s->end && *s->p != '"'; s->p += n) {
-        unsigned char c = (unsigned char) *s->p;
-
-        if (c == '\\') {
-            n = escape_len(s->p, s->end);
-            out->escaped = true;
-        } else {
-            n = c < 0x20 ? 0 : c < 0x80 ? 1 : utf8_step(s->p, (size_t) (s->end - s->p));
-        }
+    for (p = s->p; p < end && *p != '"'; p += n) {
+        out->escaped = out->escaped || *p == '\\';
+        n = text_len(p, end);
         if (n == 0) {
             return false;
         }
     }
-    out->raw = (str_t) { from, (size_t) (s->p - from) };
-    return take(s, '"');
+    out->raw = (str_t) { s->p, (size_t) (p - s->p) };
+    s->p = p + 1;
+    return p < end;
 }
 
 /* A whole number of at most 15 digits. */
@@ -189,6 +193,8 @@ static bool take_value(scan_t *s, what_t what)
     case CHOICES:
         s->chosen = true;
         return take(s, '[') && take_object(s, of_choice) && take(s, ']');
+    case FINISH:
+        return take_text(s, &s->finish) && !s->finish.escaped;
     case DELTA:
         return take_object(s, of_delta);
     }
@@ -216,9 +222,12 @@ static bool take_object(scan_t *s, const member_t *members)
     if (!take(s, '{')) {
         return false;
     }
+    if (take(s, '}')) {
+        return true;
+    }
     do {
         if (!take_string(s, &name)) {
-            return false;               /* an empty object, too: no piece of an answer */
+            return false;
         }
         i = place(members, name.raw);
         if (members[i].name.p == NULL || (seen >> i & 1) != 0 || !take(s, ':') || !take_value(s, members[i].what)) {
@@ -293,5 +302,6 @@ int openai_read_fast(reply_t *r, str_t data)
     reply_name(r->result.id, sizeof r->result.id, s.id.raw);
     rc = put(r, CHAT_REASONING, reasoning);
     rc = rc != 0 ? rc : put(r, CHAT_TEXT, &s.content);
+    rc = rc != 0 ? rc : openai_read_finish(r, s.finish.raw);
     return rc != 0 ? rc : 1;
 }

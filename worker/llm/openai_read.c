@@ -85,7 +85,7 @@ static int read_delta(reply_t *r, const json_t *d)
 
 /* Ends and usage */
 
-static int read_finish(reply_t *r, str_t reason)
+int openai_read_finish(reply_t *r, str_t reason)
 {
     static const struct { const char *theirs, *ours; } names[] = {
         { "length", "length" }, { "model_length", "length" }, { "max_tokens", "length" },
@@ -155,7 +155,7 @@ static int read_choice(reply_t *r, const json_t *choice, const char *member)
     }
     rc = read_delta(r, json_object_get(choice, member));
     rc = rc != 0 ? rc : openai_read_calls(r, json_object_get(choice, member), strcmp(member, "message") == 0);
-    return rc != 0 ? rc : read_finish(r, json_str(choice, "finish_reason", STR_NULL));
+    return rc != 0 ? rc : openai_read_finish(r, json_str(choice, "finish_reason", STR_NULL));
 }
 
 static int read_chunk(reply_t *r, const json_t *v, const char *member)

@@ -19,6 +19,8 @@
 /* As format.h says. */
 int openai_read_event(reply_t *r, str_t type, str_t data);
 int openai_read_whole(reply_t *r, str_t body);
+/* A finish_reason; one without bytes is none. */
+int openai_read_finish(reply_t *r, str_t reason);
 /* The HTTP status that an error object of OpenAI's stands for, also within a stream; 0: it does not say. */
 int openai_error_status(const json_t *e);
 
