@@ -216,7 +216,7 @@ is $known[0]{seen}[0]{event}, 'turn.restarted', 'and first, that the turn begins
 # --- a node dies in the middle of a turn ---
 
 # One that the first node owns for certain: a pause that lasted gave the others to the second.
-my $c6 = conversation();
+$c6 = conversation();
 is $a->json(POST => "/v1/conversations/$c6/turns", { input => 'Mine.' })->{json}{state}, 'completed', 'a conversation of the first node';
 $there = $b->stream(GET => "/v1/conversations/$c6/events");
 $there->head;
