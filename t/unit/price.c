@@ -17,7 +17,7 @@ static void decimals(void)
 
     for (size_t i = 0; i < SI_COUNT(all); i++) {
         int rc = parse_decimal(str_of(all[i].text), all[i].places, &v);
-        is_int(rc == 0 ? (long long) v : -1, all[i].want, all[i].text);
+        ok((rc == 0 ? (long long) v : -1) == all[i].want, "\"%s\" is %lld", all[i].text, all[i].want);
     }
     ok(parse_decimal(STR("18446744073709.551615"), 6, &v) == 0 && v == UINT64_MAX, "the largest");
 }

@@ -17,6 +17,7 @@
 #include "io/redis.h"
 #include "link/link.h"
 #include "llm/gateway.h"
+#include "llm/ledger.h"
 #include "run/co.h"
 #include "run/loop.h"
 #include "run/master.h"
@@ -29,6 +30,7 @@
 #include "turn/lease.h"
 
 #define DRAIN_LOOK_MS  50
+#define LEDGER_MS      2000     /* what is left of usage has so long to reach Postgres; then it stays on disk */
 #define SUCCESSOR_MS   3000     /* a successor is waited for this long */
 
 static void co_start(void *arg)
@@ -44,6 +46,7 @@ static void co_start(void *arg)
 static void co_leave(void *arg)
 {
     (void) arg;
+    co_ledger_end(LEDGER_MS);
     co_lease_end();
     loop_stop();
 }
@@ -119,6 +122,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     bus_init(&hooks);
     feeds_init();
     journal_init();
+    ledger_init();
     identities_init();
     sockets_init();
     faces_init();

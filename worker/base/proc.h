@@ -35,6 +35,7 @@ typedef struct proc {
     struct verdicts *verdicts; /* store/verdict */
     struct quotas   *quotas;   /* store/quota */
     struct gateway  *gateway;  /* llm/gateway */
+    struct ledger   *ledger;   /* llm/ledger */
 } proc_t;
 
 extern proc_t proc;

@@ -1,17 +1,24 @@
 #include "llm/account.h"
 
-#include "base/util.h"
+#include "base/proc.h"
+#include "llm/ledger.h"
 #include "llm/price.h"
 
 int co_account_begin(account_t *a, llm_error_t *err)
 {
-    (void) err;
     uuid_new(a->id);
     a->started = clock_wall_ms();
     a->start = clock_us();
     a->first = 0;
     a->received = 0;
     a->usage = (usage_t) { 0 };
+    a->entry = NULL;
+    if (proc.ledger != NULL && a->spec->tenant != NULL) {
+        a->entry = ledger_begin(a);
+        if (a->entry == NULL) {
+            return provider_fail(err, SI_EUNAVAIL, "ledger_full", 503, true, "usage cannot be written down now");
+        }
+    }
     a->open = true;
     return 0;
 }
@@ -20,6 +27,9 @@ void account_piece(account_t *a, const chat_event_t *ev)
 {
     a->first = a->first != 0 ? a->first : clock_us();
     a->received += ev->text.n;
+    if (a->entry != NULL) {
+        ledger_received(a->entry, a->received);
+    }
 }
 
 /* What the provider said, and where it has not (or was cut), an estimate. */
@@ -53,5 +63,9 @@ void account_end(account_t *a, const char *code, const llm_result_t *r)
             .cache_write_tokens = SI_MAX(n.cache_write_tokens, 0), .output_tokens = n.output_tokens,
             .reasoning_tokens = SI_MAX(n.reasoning_tokens, 0), .cost = price_cost(&a->model->price, &n), .estimated = n.estimated,
         };
+    }
+    if (a->entry != NULL) {
+        ledger_end(a->entry, a, code != NULL ? code : "ok");
+        a->entry = NULL;
     }
 }

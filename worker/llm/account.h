@@ -31,6 +31,7 @@ typedef struct {
     uint64_t start, first;              /* clock_us(); first: 0 until a piece has come */
     size_t   received;                  /* bytes of its pieces, of every kind */
     bool     open;
+    struct ledger_entry *entry;         /* of llm/ledger; NULL: the call is nobody's */
     usage_t  usage;                     /* after the end */
 } account_t;
 

@@ -9,6 +9,7 @@
 #include "llm/account.h"
 #include "llm/attempt.h"
 #include "llm/filter.h"
+#include "llm/ledger.h"
 #include "llm/meter.h"
 #include "llm/seal.h"
 #include "run/co.h"
@@ -71,6 +72,7 @@ void gateway_metrics(buf_t *b)
 {
     meter_print(proc.gateway->meter, proc.gateway->health, b, clock_ms());
     filter_set_print(proc.gateway->filters, b);
+    ledger_metrics(b);
 }
 
 const conf_model_t *gateway_first(const gateway_spec_t *spec)
@@ -121,7 +123,10 @@ static void note_piece(gateway_call_t *g, chat_event_t *ev)
 static void settle(gateway_call_t *g, const char *code, const llm_result_t *r)
 {
     meter_end(proc.gateway->meter, &g->timing, code, r);
-    account_end(&g->account, code, r);
+    if (g->account.open) {
+        account_end(&g->account, code, r);
+        meter_usage(proc.gateway->meter, g->account.model, &g->account.usage);
+    }
 }
 
 /* May the model that was chosen be asked? 0, or SI_E* with *err. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "llm/account.h"
 
 #define BUCKETS_MAX  14
 #define US           1e6
@@ -19,6 +20,9 @@ static const double durations[] = { 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.
 static const double firsts[] = { 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10 };
 static const double betweens[] = { 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5 };
 static const double counts[] = { 1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864 };
+
+/* Kinds of tokens: the whole input and output, and parts of them. */
+static const char *const kinds[] = { "input", "cached_input", "cache_write", "output", "reasoning" };
 
 typedef enum { DURATION, FIRST_TOKEN, BETWEEN, INPUT, OUTPUT, NHISTOGRAMS } which_t;
 
@@ -39,6 +43,7 @@ typedef struct {
 typedef struct {
     uint64_t    calls[SI_COUNT(codes)], retries, fallbacks;
     uint64_t    vectors[2];             /* made, kept */
+    uint64_t    tokens[SI_COUNT(kinds)], cost;      /* micro-dollars */
     histogram_t histograms[NHISTOGRAMS];
 } model_meter_t;
 
@@ -105,6 +110,17 @@ void meter_piece(meter_t *m, meter_call_t *c)
 void meter_vectors(meter_t *m, const conf_model_t *model, size_t n, bool kept)
 {
     of(m, model)->vectors[kept] += n;
+}
+
+void meter_usage(meter_t *m, const conf_model_t *model, const usage_t *u)
+{
+    model_meter_t *mm = of(m, model);
+    const int64_t  n[] = { u->input_tokens, u->cached_tokens, u->cache_write_tokens, u->output_tokens, u->reasoning_tokens };
+
+    for (size_t i = 0; i < SI_COUNT(kinds); i++) {
+        mm->tokens[i] += (uint64_t) n[i];
+    }
+    mm->cost += (uint64_t) u->cost;
 }
 
 void meter_end(meter_t *m, meter_call_t *c, const char *code, const llm_result_t *r)
@@ -220,6 +236,28 @@ static void put_vectors(const meter_t *m, buf_t *b)
     }
 }
 
+static void put_usage(const meter_t *m, buf_t *b)
+{
+    (void) buf_puts(b, "# HELP gen_ai_client_cost_micro_dollars_total Cost of calls, in millionths of a US dollar, by models.*.price.\n"
+                       "# TYPE gen_ai_client_cost_micro_dollars_total counter\n");
+    for (size_t i = 0; i < m->conf->nmodels; i++) {
+        const conf_model_t *model = &m->conf->models[i];
+
+        (void) buf_printf(b, "gen_ai_client_cost_micro_dollars_total{gen_ai_provider_name=\"%s\",gen_ai_request_model=\"%s\"} %" PRIu64 "\n",
+                          provider_word(model->provider->kind), model->name, m->models[i].cost);
+    }
+    (void) buf_puts(b, "# HELP si_model_tokens_total Tokens of all calls, also of those that were cut; cached_input and cache_write are part of "
+                       "input, reasoning is part of output.\n# TYPE si_model_tokens_total counter\n");
+    for (size_t i = 0; i < m->conf->nmodels; i++) {
+        for (size_t k = 0; k < SI_COUNT(kinds); k++) {
+            if (m->models[i].tokens[k] > 0) {
+                (void) buf_printf(b, "si_model_tokens_total{model=\"%s\",kind=\"%s\"} %" PRIu64 "\n", m->conf->models[i].name, kinds[k],
+                                  m->models[i].tokens[k]);
+            }
+        }
+    }
+}
+
 /* Breakers and rests of every model at every endpoint of its provider. */
 static void put_health(const meter_t *m, const health_t *h, buf_t *b, uint64_t now, health_state_t state)
 {
@@ -255,6 +293,7 @@ void meter_print(const meter_t *m, const health_t *h, buf_t *b, uint64_t now)
     put_calls(m, b);
     put_counters(m, b);
     put_vectors(m, b);
+    put_usage(m, b);
     (void) buf_puts(b, "# HELP si_model_breaker_open Whether the circuit breaker of a model at an endpoint lets nothing through.\n"
                        "# TYPE si_model_breaker_open gauge\n");
     put_health(m, h, b, now, HEALTH_OPEN);

@@ -29,6 +29,9 @@ void meter_fallback(meter_t *m, const conf_model_t *from);
 void meter_piece(meter_t *m, meter_call_t *c);
 /* Vectors of texts: made by the model, or kept since before. */
 void meter_vectors(meter_t *m, const conf_model_t *model, size_t n, bool kept);
+/* What a call of it has taken and cost, also one that was cut. */
+struct usage;
+void     meter_usage(meter_t *m, const conf_model_t *model, const struct usage *u);
 /* It has ended: code of the failure, NULL: well, then with its result. Once for each meter_start(); more are ignored. */
 void meter_end(meter_t *m, meter_call_t *c, const char *code, const llm_result_t *result);
 

@@ -20,6 +20,7 @@ static const struct {
     { "turn", "SELECT, INSERT, UPDATE" },
     { "message", "SELECT, INSERT" },
     { "idempotency", "SELECT, INSERT" },
+    { "usage", "SELECT, INSERT" },
     { "outbox", "INSERT" },
     { "worker", "SELECT, INSERT, UPDATE, DELETE" },
     { "claim", "SELECT, INSERT, UPDATE" },

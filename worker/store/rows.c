@@ -94,6 +94,11 @@ turn_row_t row_turn(const pg_batch_t *b, int i, int row)
         .finish = row_text(b, i, row, "finish"),
         .estimated = row_bool(b, i, row, "estimated"),
         .last_event = row_int(b, i, row, "last_event"),
+        .cached_tokens = row_int(b, i, row, "cached_tokens"),
+        .cache_write_tokens = row_int(b, i, row, "cache_write_tokens"),
+        .reasoning_tokens = row_int(b, i, row, "reasoning_tokens"),
+        .cost = row_int(b, i, row, "cost_micros"),
+        .key = row_text(b, i, row, "key_id"),
     };
 }
 

@@ -127,6 +127,9 @@ typedef struct {
     const char  *message_id;        /* of the assistant message; "" when none. co_store_turn_end(): given by the caller */
     const char  *finish;            /* "stop", "length", …; "" when not known */
     bool         estimated;         /* the token counts are an estimate */
+    int64_t      cached_tokens, cache_write_tokens, reasoning_tokens;   /* parts of the input, and of the output; -1: not known */
+    int64_t      cost;              /* micro-dollars of the call that answered; -1: not known */
+    const char  *key;               /* id of the API key that it was asked with, or "" */
     int64_t      last_event;        /* number of its final event, so that a replay has the same id; 0 while unfinished */
 } turn_row_t;
 

@@ -104,7 +104,11 @@ static void usage(out_t *o, const turn_row_t *t)
     raw(o, ",\"usage\":{\"estimated\":");
     raw(o, t->estimated ? "true" : "false");
     number(o, "input_tokens", t->input_tokens);
+    number(o, "cached_tokens", t->cached_tokens);
+    number(o, "cache_write_tokens", t->cache_write_tokens);
     number(o, "output_tokens", t->output_tokens);
+    number(o, "reasoning_tokens", t->reasoning_tokens);
+    number(o, "cost_micros", t->cost);
     raw(o, "}");
 }
 

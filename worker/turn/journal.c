@@ -26,6 +26,8 @@ static const struct { const char *name; size_t at; } texts[] = {
 
 static const struct { const char *name; size_t at; } numbers[] = {
     { "input_tokens", offsetof(turn_row_t, input_tokens) }, { "output_tokens", offsetof(turn_row_t, output_tokens) },
+    { "cached_tokens", offsetof(turn_row_t, cached_tokens) }, { "cache_write_tokens", offsetof(turn_row_t, cache_write_tokens) },
+    { "reasoning_tokens", offsetof(turn_row_t, reasoning_tokens) }, { "cost_micros", offsetof(turn_row_t, cost) },
     { "first_token_ms", offsetof(turn_row_t, first_token_ms) }, { "duration_ms", offsetof(turn_row_t, duration_ms) },
     { "last_event", offsetof(turn_row_t, last_event) },
 };

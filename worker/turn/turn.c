@@ -9,7 +9,7 @@
 #include "base/proc.h"
 #include "base/util.h"
 #include "conf/conf.h"
-#include "llm/gateway.h"
+#include "llm/account.h"
 #include "run/loop.h"
 #include "turn/bus.h"
 #include "turn/conv.h"
@@ -237,10 +237,21 @@ static int restarted(run_t *r, const conf_model_t *model)
                                                       str_of(model->name)));
 }
 
+static void note_usage(turn_row_t *row, const usage_t *u)
+{
+    row->input_tokens = u->input_tokens;
+    row->cached_tokens = u->cached_tokens;
+    row->cache_write_tokens = u->cache_write_tokens;
+    row->output_tokens = u->output_tokens;
+    row->reasoning_tokens = u->reasoning_tokens;
+    row->cost = u->cost;
+    row->estimated = u->estimated;
+}
+
 static int co_answer(run_t *r)
 {
     turn_t         *t = r->t;
-    gateway_spec_t  spec = { .tenant = t->conv->tenant, .user = t->conv->user, .source = "turn", .turn = t->row.id,
+    gateway_spec_t  spec = { .tenant = t->conv->tenant, .user = t->conv->user, .key = t->row.key[0] ? t->row.key : NULL, .source = "turn", .turn = t->row.id,
                              .agent = r->agent->name, .model = t->row.model, .restarts = true };
     gateway_call_t *call;
     chat_event_t    ev;
@@ -258,11 +269,10 @@ static int co_answer(run_t *r)
         }
     }
     if (rc == 0) {
-        const llm_result_t *res = gateway_result(call);
-        t->row.input_tokens = res->input_tokens;
-        t->row.output_tokens = res->output_tokens;
-        t->row.estimated = res->estimated;
-        t->row.finish = arena_strdup(t->arena, res->finish);
+        t->row.finish = arena_strdup(t->arena, gateway_result(call)->finish);
+    }
+    if (rc == 0 || rc == SI_ECANCELED) {
+        note_usage(&t->row, gateway_usage(call));
     }
     gateway_close(call);
     return rc;
@@ -405,7 +415,7 @@ static void copy_row(turn_t *t, const turn_row_t *row)
     turn_row_t  *to = &t->row;
     const char **all[] = { &to->id, &to->conversation, &to->user, &to->input, &to->agent, &to->model,
                            &to->client_turn_id, &to->model_used, &to->output, &to->error, &to->error_detail,
-                           &to->created, &to->finished, &to->message_id, &to->finish };
+                           &to->created, &to->finished, &to->message_id, &to->finish, &to->key };
 
     *to = *row;
     for (size_t i = 0; i < SI_COUNT(all); i++) {
@@ -430,6 +440,7 @@ turn_t *turn_new(conv_t *conv, const turn_row_t *row, const char *idem)
         t->row.attempt++;
     }
     t->row.first_token_ms = t->row.duration_ms = t->row.input_tokens = t->row.output_tokens = -1;
+    t->row.cached_tokens = t->row.cache_write_tokens = t->row.reasoning_tokens = t->row.cost = -1;
     list_init(&t->waiters);
     buf_init(&t->accepted, 8 * proc.conf->input_max + 4096);
     buf_init(&t->events, 16 * proc.conf->answer_max + 65536);

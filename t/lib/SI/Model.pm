@@ -11,7 +11,7 @@ package SI::Model;
 #   $model->request($n)->{json}{messages};
 #   my $at = $model->wait_closed($n);                   # when the peer closed it, in ms of the monotonic clock
 #
-# Kinds: tokens (tokens => count or list, unique => 1 for other ones in each answer, delay_ms, first_ms, finish_reason), step, hang (nothing is ever answered), status
+# Kinds: tokens (tokens => count or list, unique => 1 for other ones in each answer, delay_ms, first_ms, finish_reason, usage => members of its own), step, hang (nothing is ever answered), status
 # (status, body, headers), cut (after => n tokens, then the connection breaks; rst => 1 with a reset), malformed (after => n
 # tokens, then bytes => that are no event), stall (after => n tokens, then silence), ping (after => n tokens, then a comment each
 # ping_ms and nothing else), raw (bytes => the whole answer), embed (vectors, see SI::Embed; delay_ms). cut with clean => 1 ends the body as if it were whole.
@@ -372,7 +372,7 @@ sub finish {
     my $in = 0;
     $in += int(length($_->{content} // '') / 4) + 1 for @{ $q->{json} ? $q->{json}{messages} || [] : [] };
     my $out = $q->{sent} || ($q->{how}{kind} eq 'step' ? 1 : 0);      # a stepped answer may be empty and still be one
-    my $usage = { prompt_tokens => $in, completion_tokens => $out, total_tokens => $in + $out };
+    my $usage = { prompt_tokens => $in, completion_tokens => $out, total_tokens => $in + $out, %{ $q->{how}{usage} || {} } };
     if (!$q->{stream}) {
         return $self->answer($q, 200, $json->encode({ id => $q->{id}, object => 'chat.completion', created => int($q->{at} / 1000),
             model => $q->{json} ? $q->{json}{model} : 'fake-1', usage => $usage,
