@@ -58,7 +58,7 @@ ngx_si_census_tick(ngx_si_proc_t *proc)
             continue;
         }
 
-        p = ngx_si_frame_add(m->link, SI_F_READERS, 0, m->node.key, 8);
+        p = ngx_si_frame_add(m->link, SI_F_READERS, 0, m->log, 8);
         if (p) {
             si_put32(p, m->seq);
             si_put32(p + 4, (uint32_t) m->nreaders);

@@ -361,7 +361,7 @@ ngx_si_frame_to_log(ngx_si_link_t *link, si_frame_t *f, const u_char *p)
 {
     ngx_si_mirror_t  *m;
 
-    m = (ngx_si_mirror_t *) ngx_si_tree_find(&link->logs, f->id);
+    m = ngx_si_link_find_log(link, f->id);
 
     if (m == NULL) {
         /* under way when DETACH was sent */

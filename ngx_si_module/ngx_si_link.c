@@ -154,8 +154,8 @@ ngx_si_link_setup(ngx_si_link_t *link, ngx_connection_t *c)
     link->used = ngx_current_msec;
 
     ngx_rbtree_init(&link->calls, &link->sentinel, ngx_rbtree_insert_value);
-    ngx_rbtree_init(&link->logs, &link->sentinel, ngx_rbtree_insert_value);
     ngx_queue_init(&link->waiting);
+    link->logs = &link->bucket;
 
     ngx_queue_insert_tail(&pool->links, &link->queue);
     pool->nlinks++;
@@ -554,8 +554,8 @@ static void
 ngx_si_link_drop_users(ngx_si_link_t *link)
 {
     ngx_queue_t        *q;
+    ngx_uint_t          i;
     ngx_si_call_t      *call;
-    ngx_si_mirror_t    *m;
     ngx_rbtree_node_t  *node;
 
     while (link->calls.root != &link->sentinel) {
@@ -573,10 +573,9 @@ ngx_si_link_drop_users(ngx_si_link_t *link)
         call->ops->lost(call);
     }
 
-    while (link->logs.root != &link->sentinel) {
-        node = ngx_rbtree_min(link->logs.root, &link->sentinel);
-        m = (ngx_si_mirror_t *) node;
-        ngx_si_resume_start(m, -1);
+    while (link->nlogs) {
+        for (i = 0; link->logs[i] == NULL; i++) { /* void */ }
+        ngx_si_resume_start(link->logs[i], -1);
     }
 }
 
@@ -596,5 +595,6 @@ ngx_si_link_free(ngx_si_link_t *link)
         ngx_free(link->in);
     }
 
+    ngx_si_link_free_logs(link);
     ngx_free(link);
 }

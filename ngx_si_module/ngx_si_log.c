@@ -35,7 +35,7 @@ ngx_si_log_attach(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
     log = si_get64(p);
     link = ctx->call.link;
 
-    m = (ngx_si_mirror_t *) ngx_si_tree_find(&link->logs, log);
+    m = ngx_si_link_find_log(link, log);
 
     if (m == NULL) {
         m = ngx_si_log_create(ctx, p + 12, len - 12);
@@ -73,7 +73,7 @@ ngx_si_log_stray(ngx_si_link_t *link, const u_char *p, size_t len)
         return "malformed ATTACH";
     }
 
-    m = (ngx_si_mirror_t *) ngx_si_tree_find(&link->logs, si_get64(p));
+    m = ngx_si_link_find_log(link, si_get64(p));
 
     if (m) {
         m->seq = si_get32(p + 8);
@@ -141,6 +141,9 @@ ngx_si_log_create(ngx_si_ctx_t *ctx, const u_char *key, size_t len)
     ngx_queue_init(&m->readers);
     ngx_queue_init(&m->lagging);
 
+    m->seats = &m->seat;
+    m->aseats = 1;
+
     ngx_si_count(m->pool->proc, NGX_SI_LOGS, 1);
 
     return m;
@@ -153,7 +156,7 @@ ngx_si_log_bind(ngx_si_mirror_t *m, ngx_si_link_t *link, uint64_t log,
 {
     ngx_si_mirror_t  *other;
 
-    other = (ngx_si_mirror_t *) ngx_si_tree_find(&link->logs, log);
+    other = ngx_si_link_find_log(link, log);
 
     if (other) {
         other->seq = seq;
@@ -163,13 +166,11 @@ ngx_si_log_bind(ngx_si_mirror_t *m, ngx_si_link_t *link, uint64_t log,
 
     m->link = link;
     m->seq = seq;
-    m->node.key = log;
+    m->log = log;
     m->told = 1;
     ngx_si_census_mark(m);
 
-    ngx_rbtree_insert(&link->logs, &m->node);
-    link->nlogs++;
-    ngx_si_link_touch(link);
+    ngx_si_link_add_log(link, m);
 }
 
 
@@ -216,18 +217,16 @@ void
 ngx_si_log_unbind(ngx_si_mirror_t *m, ngx_uint_t detach)
 {
     ngx_si_link_t  *link = m->link;
-    uint64_t        log = m->node.key;      /* deleting clears it */
 
     if (link == NULL) {
         return;
     }
 
     m->link = NULL;
-    ngx_rbtree_delete(&link->logs, &m->node);
-    link->nlogs--;
+    ngx_si_link_remove_log(link, m);
 
     if (detach) {
-        ngx_si_frame_u32(link, SI_F_DETACH, log, m->seq);
+        ngx_si_frame_u32(link, SI_F_DETACH, m->log, m->seq);
     }
 
     ngx_si_link_touch(link);
@@ -289,7 +288,7 @@ ngx_si_log_destroy(ngx_si_mirror_t *m)
     ngx_si_log_free_blocks(m->head, 1);
     ngx_si_log_free_blocks(m->open, 0);
 
-    free(m->seats);
+    ngx_si_seat_free(m);
 
     if (m->last_id) {
         ngx_free(m->last_id);

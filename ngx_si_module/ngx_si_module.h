@@ -170,9 +170,11 @@ struct ngx_si_link_s {
 
     uint64_t                  next_id;
     ngx_rbtree_t              calls;
-    ngx_rbtree_t              logs;
     ngx_rbtree_node_t         sentinel;
     ngx_uint_t                ncalls;
+    ngx_si_mirror_t         **logs;     /* hash table: of few, of one bucket */
+    ngx_si_mirror_t          *bucket;
+    ngx_uint_t                mask;     /* buckets - 1 */
     ngx_uint_t                nlogs;
     ngx_queue_t               waiting;  /* calls until it is up or writable */
 
@@ -298,7 +300,8 @@ struct ngx_si_ctx_s {
 
 
 struct ngx_si_mirror_s {
-    ngx_rbtree_node_t         node;     /* link->logs, key is the log id */
+    uint64_t                  log;      /* its id on the link */
+    ngx_si_mirror_t          *next;     /* in its bucket of link->logs */
     ngx_queue_t               fed;      /* proc->fed */
     ngx_queue_t               census;   /* proc->census */
     ngx_si_pool_t            *pool;
@@ -306,7 +309,8 @@ struct ngx_si_mirror_s {
 
     ngx_queue_t               readers;  /* cursors at the end */
     ngx_queue_t               lagging;  /* cursors with a block */
-    ngx_si_seat_t            *seats;
+    ngx_si_seat_t            *seats;    /* heap, or the one below */
+    ngx_si_seat_t             seat;     /* of a reader who is alone */
     uint32_t                  nseats;
     uint32_t                  aseats;
     uint32_t                  nreaders;
@@ -457,6 +461,10 @@ void ngx_si_call_unbind(ngx_si_call_t *call, ngx_uint_t cancel);
 void ngx_si_call_unqueue(ngx_si_call_t *call);
 ngx_si_call_t *ngx_si_link_call(ngx_si_link_t *link, uint64_t id);
 ngx_rbtree_node_t *ngx_si_tree_find(ngx_rbtree_t *tree, uint64_t key);
+ngx_si_mirror_t *ngx_si_link_find_log(ngx_si_link_t *link, uint64_t log);
+void ngx_si_link_add_log(ngx_si_link_t *link, ngx_si_mirror_t *m);
+void ngx_si_link_remove_log(ngx_si_link_t *link, ngx_si_mirror_t *m);
+void ngx_si_link_free_logs(ngx_si_link_t *link);
 
 /* ngx_si_frame.c */
 #define NGX_SI_IN  (64 * 1024)

@@ -18,7 +18,7 @@ static void ngx_si_seat_missed(ngx_si_ctx_t *ctx, ngx_si_block_t *fresh,
     ssize_t n);
 
 
-/* gives the reader a seat if it may have one; one alone needs none */
+/* gives the reader a seat if it may have one */
 
 void
 ngx_si_seat_take(ngx_si_ctx_t *ctx)
@@ -27,7 +27,7 @@ ngx_si_seat_take(ngx_si_ctx_t *ctx)
     ngx_si_mirror_t   *m = ctx->mirror;
     ngx_connection_t  *c = ctx->request->connection;
 
-    if (m->nreaders == 1 || ctx->seat || ctx->block || !ctx->direct || m->ended
+    if (ctx->seat || ctx->block || !ctx->direct || m->ended
 #if (NGX_SSL)
         || c->ssl
 #endif
@@ -61,15 +61,29 @@ ngx_si_seat_room(ngx_si_mirror_t *m)
 
     n = m->aseats + m->aseats / 2 + 2;
 
-    seats = realloc(m->seats, n * sizeof(ngx_si_seat_t));
+    seats = realloc(m->seats == &m->seat ? NULL : m->seats,
+                    n * sizeof(ngx_si_seat_t));
     if (seats == NULL) {
         return NGX_ERROR;
+    }
+
+    if (m->seats == &m->seat) {
+        seats[0] = m->seat;
     }
 
     m->seats = seats;
     m->aseats = n;
 
     return NGX_OK;
+}
+
+
+void
+ngx_si_seat_free(ngx_si_mirror_t *m)
+{
+    if (m->seats != &m->seat) {
+        free(m->seats);
+    }
 }
 
 
