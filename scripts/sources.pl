@@ -11,7 +11,7 @@ my $MEDIAN_WANTED = 15;     # lines; reported, not enforced
 # From left to right: a folder of worker/ may include only what stands to its left. Those in one word are equals.
 my @LAYERS = ('base', 'run', 'io link', 'conf', 'store', 'llm', 'memory cortex', 'turn', 'jobs', 'api', 'main ctl');
 # In run/co.h but never yielding: they are the interface of the coroutines, named after it.
-my %CO_PLAIN = map { $_, 1 } qw(co_init co_exit co_spawn co_self co_cancel co_cancelled co_mask co_deadline co_each co_count co_run co_label);
+my %CO_PLAIN = map { $_, 1 } qw(co_init co_exit co_spawn co_self co_cancel co_cancelled co_mask co_deadline co_each co_count co_run co_label co_trace co_self_trace);
 my %BANNED = (sprintf => 'snprintf', vsprintf => 'vsnprintf', strcpy => 'memcpy with a length', strcat => 'buf_t', strncat => 'buf_t',
     strtok => 'a loop', alloca => 'an arena', gets => 'fgets', setjmp => 'a return value', longjmp => 'a return value');
 

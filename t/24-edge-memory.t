@@ -19,7 +19,7 @@ my $EVENTS = 1000;
 
 my $conf = SI::Edge::slurp('conf/nginx.conf');
 my $pools = join ' ', $conf =~ /^\s*((?:connection_pool_size|request_pool_size|client_header_buffer_size|large_client_header_buffers) [^;]+;)/mg;
-my ($map) = $conf =~ /(map \$request_uri \$request_path \{.*?\n    \})/s;
+my $map = join ' ', $conf =~ /(map \$(?:request_uri|http_traceparent) \$\w+ \{.*?\n    \})/sg;
 my ($format) = $conf =~ /(log_format si .*?;)\n/s;
 $format =~ s/log_format si/log_format full/;
 

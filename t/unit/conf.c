@@ -204,14 +204,14 @@ static void shapes(test_t *t)
 {
     refused(t, "databse:\n  pool: 1",
             "a.yaml:1: databse: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
-            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters");
+            " history, gateway, telemetry, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters");
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
             "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, type, space, dimensions, task_type, normalize, encoding, batch, price, fallback,"
             " context_fallback, filter_fallback, safety, guardrail, guardrail_version, guardrail_mode");
     refused(t, "database.pool: 4",
             "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
-            " history, gateway, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters");
+            " history, gateway, telemetry, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters");
     refused(t, "database: 4", "a.yaml:1: database: expected a map of keys and values, got \"4\"");
     refused(t, "providers: []", "a.yaml:1: providers: expected a map of keys and values, got a list");
     refused(t, "models:\n  m: offline", "a.yaml:2: models.m: expected a map of keys and values, got \"offline\"");
@@ -440,10 +440,10 @@ static json_t *schema_value(test_t *t, const conf_key_t *k)
     } else if (k->type == KEY_SIZE || k->type == KEY_DURATION) {
         json_object_set_new(v, "type", json_pack("[sss]", "string", "integer", "null"));
         json_object_set_new(v, "pattern", json_string(k->type == KEY_SIZE ? "^[0-9]+[kmg]?$" : "^[0-9]+(ms|s|m|h|d)?$"));
-    } else if (k->type == KEY_PRICE) {
+    } else if (k->type == KEY_PRICE || k->type == KEY_SHARE) {
         json_object_set_new(v, "type", json_pack("[sss]", "string", "number", "null"));
         json_object_set_new(v, "minimum", json_integer((json_int_t) k->min));
-        json_object_set_new(v, "maximum", json_integer((json_int_t) (k->max / 1000000)));
+        json_object_set_new(v, "maximum", json_integer((json_int_t) (k->type == KEY_SHARE ? k->max : k->max / 1000000)));
         json_object_set_new(v, "pattern", json_string("^([0-9]+([.][0-9]{1,6})?)?$"));
     } else if (k->type == KEY_WORD || k->type == KEY_LEVEL) {
         char   *rest = arena_strdup(t->a, k->words), *word;

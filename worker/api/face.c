@@ -7,6 +7,7 @@
 #include "api/problem.h"
 #include "base/proc.h"
 #include "base/util.h"
+#include "io/span.h"
 #include "turn/turn.h"
 
 #define ERROR_MAX  8192u            /* bytes of an error's body; a message is a few hundred */
@@ -342,6 +343,7 @@ static void co_finish(face_call_t *c, int rc)
     }
     if (rc == 1) {
         c->err.request = call->key;
+        span_fail(span_here(), c->err.code);
         rc = c->face->broken(c);
         rc = rc != 0 ? rc : co_send(c);
     }

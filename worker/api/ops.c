@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/proc.h"
 #include "base/util.h"
+#include "io/otlp.h"
 #include "io/pg.h"
 #include "io/redis.h"
 #include "link/link.h"
@@ -129,6 +130,7 @@ void co_metrics(request_t *r)
         buf_printf(&b, "# HELP %s %s\n# TYPE %s %s\n%s %zu\n", values[i].name, values[i].help, values[i].name,
                    total ? "counter" : "gauge", values[i].name, values[i].value);
     }
+    otlp_metrics(&b);
     gateway_metrics(&b);
     co_whole(r->call, &head, (str_t) { b.p, b.n });
     buf_free(&b);

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "api/call_span.h"
 #include "api/face.h"
 #include "api/problem.h"
 #include "base/buf.h"
@@ -105,12 +106,25 @@ static const route_t *find(call_t *call, str_t *id, str_t *name, char allow[128]
     return NULL;
 }
 
+static void co_handle(request_t *r, const route_t *route, str_t id, bool known)
+{
+    if (!route->open && !known && !co_authenticate(r)) {
+        return;
+    }
+    if (id.p && !uuid_lower(id, r->id)) {
+        co_problem(r->call, 404, "not_found", NULL, "the path holds no valid id");
+        return;
+    }
+    route->co_handler(r);
+}
+
 static void co_dispatch(call_t *call, const identity_t *who)
 {
     request_t      r = { .call = call, .who = who ? *who : (identity_t) { 0 } };
     char           allow[128] = "";
     str_t          id;
     const route_t *route = find(call, &id, &r.name, allow);
+    span_t        *span;
 
     if (!route) {
         if (allow[0]) {
@@ -120,14 +134,9 @@ static void co_dispatch(call_t *call, const identity_t *who)
         }
         return;
     }
-    if (!route->open && !who && !co_authenticate(&r)) {
-        return;
-    }
-    if (id.p && !uuid_lower(id, r.id)) {
-        co_problem(call, 404, "not_found", NULL, "the path holds no valid id");
-        return;
-    }
-    route->co_handler(&r);
+    span = call_span_begin(call, route);
+    co_handle(&r, route, id, who != NULL);
+    call_span_end(span, &r);
 }
 
 static void log_call(const call_t *call)

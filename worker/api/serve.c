@@ -13,6 +13,7 @@
 #include "base/util.h"
 #include "io/aws_creds.h"
 #include "io/http.h"
+#include "io/otlp.h"
 #include "io/pg.h"
 #include "io/redis.h"
 #include "link/link.h"
@@ -31,6 +32,7 @@
 
 #define DRAIN_LOOK_MS  50
 #define LEDGER_MS      2000     /* what is left of usage has so long to reach Postgres; then it stays on disk */
+#define FLUSH_MS       3000     /* for the traces that were not sent yet, when the worker leaves */
 #define SUCCESSOR_MS   3000     /* a successor is waited for this long */
 
 static void co_start(void *arg)
@@ -48,6 +50,7 @@ static void co_leave(void *arg)
     (void) arg;
     co_ledger_end(LEDGER_MS);
     co_lease_end();
+    co_otlp_flush(clock_ms() + FLUSH_MS);
     loop_stop();
 }
 
@@ -110,6 +113,11 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     co_init();
     signals_init(on_drain, leave, reopen);
     http_init();
+    otlp_init(&(otlp_spec_t) {
+        .url = conf->telemetry_url, .headers = conf->telemetry_headers, .service = conf->telemetry_service,
+        .share = conf->telemetry_sample, .follows = strcmp(conf->telemetry_parent, "follow") == 0, .batch = conf->telemetry_batch,
+        .queue = conf->telemetry_queue, .interval_ms = conf->telemetry_interval, .timeout_ms = conf->telemetry_timeout,
+    });
     aws_init();
     gateway_init();
     /* Readers that all come back at once must wait, for a 503 ends a browser's EventSource: no call is refused here. */

@@ -132,6 +132,7 @@ static int co_add(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *row,
     *t = conv_turn_id(c, row->id);
     if (!*t && row->state <= TURN_RUNNING) {
         *t = turn_new(c, row, n->idem);
+        (*t)->trace = co_self_trace() != NULL ? *co_self_trace() : (trace_t) { .trace = "" };
         if (!here) {
             follower_wake(c);
         }

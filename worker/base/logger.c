@@ -16,7 +16,7 @@ struct logger {
     int          fd;
     log_level_t  level;
     char        *path;              /* NULL: stderr */
-    const char *(*turn)(void);
+    const char *(*turn)(void), *(*trace)(void);
     buf_t        line;              /* its memory is kept, so that logging needs none */
 };
 
@@ -92,6 +92,11 @@ void logger_turn_source(const char *(*fn)(void))
     logger_get()->turn = fn;
 }
 
+void logger_trace_source(const char *(*fn)(void))
+{
+    logger_get()->trace = fn;
+}
+
 bool log_enabled(log_level_t level)
 {
     return level >= logger_get()->level;
@@ -114,6 +119,7 @@ static void put_pair(buf_t *b, const char *key, const char *value)
 static void put_head(struct logger *lg, log_level_t level, const char *turn, const char *msg)
 {
     buf_t *b = &lg->line;
+    const char *trace;
     struct timespec ts = { 0 };
     struct tm tm = { 0 };
 
@@ -127,6 +133,9 @@ static void put_head(struct logger *lg, log_level_t level, const char *turn, con
     }
     if (turn != NULL) {
         put_pair(b, "turn", turn);
+    }
+    if (lg->trace != NULL && (trace = lg->trace()) != NULL) {
+        put_pair(b, "trace", trace);
     }
     put_pair(b, "msg", msg);
 }

@@ -26,5 +26,7 @@ bool log_enabled(log_level_t level);
 int  logger_reopen(void);
 /* fn returns the turn that the present line belongs to, or NULL; set by run/co. A pair named "turn" wins. */
 void logger_turn_source(const char *(*fn)(void));
+/* The same for the id of its trace. */
+void logger_trace_source(const char *(*fn)(void));
 
 #endif

@@ -24,6 +24,7 @@ typedef struct proc {
     struct redis    *redis;    /* io/redis */
     struct redis_cluster *redis_cluster;
     struct aws      *aws;      /* io/aws_creds */
+    struct otlp     *otlp;     /* io/otlp; NULL: no traces are exported */
     struct links    *links;    /* link/link */
     struct conf     *conf;     /* conf/conf */
     struct convs    *convs;    /* turn/conv */

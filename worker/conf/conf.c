@@ -374,7 +374,7 @@ static void finish_model(conf_model_t *m)
 static int finish(loader_t *l)
 {
     conf_t     *c = l->c;
-    const char *path, *why;
+    const char *path, *why, *key;
 
     if (c->node == NULL) {
         char host[64] = "";
@@ -399,6 +399,10 @@ static int finish(loader_t *l)
         if (why != NULL) {
             return conf_fail_at(l, yaml_get(yaml_get(c->tree, "issuers"), name), joined(l->a, "issuers", name), why);
         }
+    }
+    why = conf_telemetry(l->a, c, &key);
+    if (why != NULL) {
+        return conf_fail_at(l, c->tree, joined(l->a, "telemetry", key), why);
     }
     for (size_t i = 0; i < c->nfilter_sets; i++) {
         const char *name = c->filter_sets[i].name, *wrong = conf_filter_wrong(l->a, &c->filter_sets[i]);

@@ -57,6 +57,7 @@ typedef struct conf_provider {
     const char *max_tokens_name;    /* openai: the member that bounds the answer */
     const char *send_reasoning; /* openai: "never", "calls", "always" */
     const char *beta;           /* anthropic: the header anthropic-beta, or "" */
+    const char *traceparent;    /* "on": it gets that header; or "off" */
     const char *region;         /* of bedrock and sagemaker; "" for others */
     const char *access_key, *secret_key, *session_token;    /* the same, resolved, never printed; "": those of the process */
     uint64_t    connect_ms, first_byte_ms, first_token_ms, idle_ms;
@@ -153,6 +154,10 @@ typedef struct conf {
     uint64_t    gateway_embed_cache;    /* ms, see llm/embed_cache.h; 0: none */
     uint64_t    breaker_percent, breaker_calls, breaker_window, breaker_open;
     conf_filters_t filters;     /* of every call */
+    const char *telemetry_endpoint, *telemetry_headers, *telemetry_service, *telemetry_parent;  /* see io/otlp.h */
+    const char *telemetry_url;  /* where traces go; "": nowhere */
+    double      telemetry_sample;
+    uint64_t    telemetry_batch, telemetry_queue, telemetry_interval, telemetry_timeout;
     uint64_t    websocket_ping; /* ms of silence after which a client is pinged */
     uint64_t    lease_ms;       /* a worker silent for so long is dead */
     uint64_t    drain_ms;       /* a draining worker leaves after this at the latest */

@@ -119,6 +119,24 @@ const conf_key_t conf_keys[] = {
       "how long Redis keeps the vector of a text, for each tenant its own; 0: not at all", false },
     { "gateway.filters", KEY_FILTERS, "", 0, 0, IN(filters), NULL,
       "filters of every call, beside those of its agent and of its tenant", false },
+    { "telemetry.endpoint", KEY_URL, "", 0, 1024, IN(telemetry_endpoint), "http://|https://",
+      "collector of traces, without /v1/traces; default: OTEL_EXPORTER_OTLP_ENDPOINT of the environment, or nothing: no traces", false },
+    { "telemetry.headers", KEY_SECRET, "", 0, 4096, IN(telemetry_headers), NULL,
+      "env:NAME or file:PATH of name=value,name=value, values percent-encoded, which it gets as headers; default: OTEL_EXPORTER_OTLP_HEADERS", false },
+    { "telemetry.service", KEY_TEXT, "", 0, 255, IN(telemetry_service), NULL,
+      "service.name; default: OTEL_SERVICE_NAME of the environment, or si", false },
+    { "telemetry.sample", KEY_SHARE, "1", 0, 1, IN(telemetry_sample), NULL,
+      "share of the traces that begin here which are recorded", false },
+    { "telemetry.parent", KEY_WORD, "follow", 0, 0, IN(telemetry_parent), "follow|ignore",
+      "follow: a request with a traceparent goes on in that trace, recorded if it says so; ignore: each request begins a trace", false },
+    { "telemetry.batch", KEY_NUMBER, "512", 1, 8192, IN(telemetry_batch), NULL,
+      "spans that are sent at once, at most", false },
+    { "telemetry.interval", KEY_DURATION, "5s", 10, 600 * SEC, IN(telemetry_interval), NULL,
+      "and fewer after so long", false },
+    { "telemetry.queue", KEY_NUMBER, "2048", 1, 100000, IN(telemetry_queue), NULL,
+      "spans of a worker that wait to be sent, at most; then the oldest is lost", false },
+    { "telemetry.timeout", KEY_DURATION, "10s", 10, 600 * SEC, IN(telemetry_timeout), NULL,
+      "of one request to the collector", false },
 
     { "websocket.ping", KEY_DURATION, "20s", 100, 600 * SEC, IN(websocket_ping), NULL,
       "a client of a WebSocket that is silent for so long is pinged, and closed when it stays silent for as long again", false },
@@ -149,6 +167,8 @@ const conf_key_t conf_keys[] = {
       "of kind openai: whether reasoning_content of earlier answers goes along: calls, with those that call tools (DeepSeek, Moonshot), and with Gemini's seals of calls", false },
     { "providers.*.beta", KEY_TEXT, "", 0, 1024, PROVIDER(beta), NULL,
       "of kind anthropic: what is sent as anthropic-beta, names of features with commas between", false },
+    { "providers.*.traceparent", KEY_WORD, "off", 0, 0, PROVIDER(traceparent), "off|on",
+      "on: it gets the header traceparent, so that its traces join ours; only where traces are exported", false },
     { "providers.*.region", KEY_TEXT, "", 0, 64, PROVIDER(region), NULL,
       "of kinds bedrock and sagemaker: region; default: AWS_REGION or AWS_DEFAULT_REGION of the environment", false },
     { "providers.*.access_key", KEY_SECRET, "", 0, 256, PROVIDER(access_key), NULL,
@@ -302,6 +322,9 @@ void conf_expected(const conf_key_t *k, char *out, size_t cap)
     switch (k->type) {
     case KEY_NUMBER:
         snprintf(out, cap, "a whole number from %llu to %llu", (unsigned long long) k->min, (unsigned long long) k->max);
+        break;
+    case KEY_SHARE:
+        snprintf(out, cap, "a number from %llu to %llu, such as 0.25", (unsigned long long) k->min, (unsigned long long) k->max);
         break;
     case KEY_SIZE:
         size_text(k->min, from, sizeof(from));

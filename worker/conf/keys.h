@@ -6,6 +6,7 @@
 
 typedef enum {
     KEY_NUMBER,         /* whole number from min to max -> uint64_t */
+    KEY_SHARE,          /* "0.25", at most 6 places, up to max -> double */
     KEY_SIZE,           /* "256k" -> bytes, uint64_t */
     KEY_DURATION,       /* "10s" -> milliseconds, uint64_t */
     KEY_TEXT,           /* text of min to max bytes -> const char * */
@@ -41,6 +42,8 @@ extern const size_t     conf_nkeys;
 
 /* YAML of the issuer `cognito` that the environment names (COGNITO_USER_POOL_ID, AWS_REGION), or NULL. */
 char *conf_cognito(arena_t *a);
+/* Fills in what the environment says of telemetry. What is wrong with it, static, and *key of which; or NULL. */
+const char *conf_telemetry(arena_t *a, conf_t *c, const char **key);
 /* What is wrong with an issuer; static, or NULL. */
 const char *conf_issuer_wrong(const conf_t *c, size_t i);
 /* What is wrong with what a model says of safety; static, or NULL. */

@@ -73,7 +73,7 @@ static void print_value(FILE *out, const conf_key_t *k, const char *text)
 {
     if (k->type == KEY_PLACE) {
         print_place(out, text);
-    } else if (k->type == KEY_NUMBER || k->type == KEY_SIZE || k->type == KEY_DURATION || k->type == KEY_PRICE) {
+    } else if (k->type == KEY_NUMBER || k->type == KEY_SHARE || k->type == KEY_SIZE || k->type == KEY_DURATION || k->type == KEY_PRICE) {
         fputs(text, out);
     } else {
         print_text(out, text);

@@ -115,6 +115,19 @@ static int put_url(loader_t *l, const slot_t *s, const char *text)
     return put_text(s, arena_dup(l->a, text, n));
 }
 
+static int put_share(loader_t *l, const slot_t *s, const char *text)
+{
+    uint64_t millionths;
+    double   v;
+
+    if (parse_decimal(str_of(text), 6, &millionths) != 0 || millionths > s->key->max * 1000000) {
+        return conf_wrong(l, s);
+    }
+    v = (double) millionths / 1e6;
+    memcpy((char *) s->base + s->key->offset, &v, sizeof(v));
+    return 0;
+}
+
 static int put_price(loader_t *l, const slot_t *s, const char *text)
 {
     uint64_t v = CONF_PRICE_SAME;
@@ -269,6 +282,8 @@ int conf_put(loader_t *l, const slot_t *s, const char *text)
     switch (s->key->type) {
     case KEY_NUMBER:
         return put_u64(l, s, text, parse_u64);
+    case KEY_SHARE:
+        return put_share(l, s, text);
     case KEY_SIZE:
         return put_u64(l, s, text, parse_size);
     case KEY_DURATION:

@@ -30,6 +30,7 @@ typedef struct {
 
     size_t                 next;        /* of todo: the first one that is in no batch yet */
     co_t                  *helpers[EMBED_PARALLEL];
+    const trace_t         *trace;       /* of the caller */
     size_t                 running;
     wait_t                 over;        /* a helper has ended */
     int                    rc;          /* of the first batch that failed */
@@ -155,6 +156,7 @@ static void co_helper(void *arg)
 {
     embed_t *e = arg;
 
+    co_trace(e->trace);
     co_batches(e);
     if (e->rc != 0) {
         cancel_helpers(e);              /* one has failed: what the others bring is for nothing */
@@ -175,6 +177,7 @@ static int co_ask_all(embed_t *e)
         co_batches(e);
         return e->rc;
     }
+    e->trace = co_self_trace();
     while (e->running < EMBED_PARALLEL && e->running < e->ntodo) {
         e->helpers[e->running] = co_spawn("embed", co_helper, e);
         e->running++;

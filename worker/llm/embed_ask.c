@@ -5,6 +5,7 @@
 #include "llm/embed_format.h"
 #include "llm/lexical.h"
 #include "llm/meter.h"
+#include "llm/model_span.h"
 #include "run/co.h"
 
 #define LEXICAL_PIECE  (64u << 10)      /* bytes that are hashed before others have their turn */
@@ -80,7 +81,7 @@ static void note_failure(const conf_model_t *m, const llm_error_t *err)
 }
 
 /* One call of the model that was chosen, with its counters. */
-static int co_try(attempt_t *t, embed_batch_t *q, embed_answer_t *r)
+static int co_try(attempt_t *t, embed_batch_t *q, embed_answer_t *r, model_span_t *span)
 {
     meter_t     *meter = gateway_meter();
     meter_call_t timing;
@@ -89,6 +90,7 @@ static int co_try(attempt_t *t, embed_batch_t *q, embed_answer_t *r)
 
     q->model = attempt_begin(t);
     meter_start(meter, &timing, t->model, t->tries > 1);
+    q->traceparent = model_span_start(span, r->arena, "embeddings", q->model, NULL, t->tries);
     rc = co_one(r);
     if (rc == 0) {
         attempt_good(t);
@@ -96,12 +98,16 @@ static int co_try(attempt_t *t, embed_batch_t *q, embed_answer_t *r)
         r->tokens = r->tokens < 0 ? estimate(q) : r->tokens;
         said.input_tokens = r->tokens;
         meter_end(meter, &timing, NULL, &said);
+        model_span_end(span, NULL, &said, &(usage_t) { .input_tokens = r->tokens, .estimated = said.estimated });
     } else if (rc == SI_ECANCELED) {
         attempt_cancelled(t);
         meter_end(meter, &timing, "cancelled", NULL);
+        model_span_end(span, "cancelled", NULL, NULL);
     } else {
         note_failure(q->model, r->err);
         meter_end(meter, &timing, r->err->code, NULL);
+        model_span_status(span, r->err->status);
+        model_span_end(span, r->err->code, NULL, NULL);
     }
     return rc;
 }
@@ -111,6 +117,7 @@ int co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_b
     const conf_model_t *before = NULL;
     embed_batch_t       q = *batch;
     attempt_t           t;
+    model_span_t        span = { .span = NULL };
     int                 rc;
 
     attempt_init(&t, gateway_health(), spec->tenant, q.deadline);
@@ -126,7 +133,7 @@ int co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_b
             meter_fallback(gateway_meter(), before);
         }
         before = t.model;
-        rc = co_try(&t, &q, r);
+        rc = co_try(&t, &q, r, &span);
     } while (rc != 0 && rc != SI_ECANCELED && attempt_failed(&t, rc, r->err));
     *model = t.model;
     r->q = batch;

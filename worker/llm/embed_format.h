@@ -15,6 +15,7 @@ typedef struct {
     embed_use_t          use;
     const char          *end_user;
     uint64_t             deadline;      /* clock_ms() */
+    const char          *traceparent;   /* a header for the provider, "name: value"; NULL: none */
 } embed_batch_t;
 
 /* What came of it. */

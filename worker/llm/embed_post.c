@@ -219,6 +219,9 @@ static int co_exchange(const embed_format_t *f, embed_answer_t *r, arena_t *a)
     if (rc == SI_ENOMEM) {
         rc = provider_fail(r->err, rc, "provider_rejected", 0, false, "the request is longer than %u bytes", REQUEST_MAX);
     }
+    if (rc == 0 && r->q->traceparent != NULL) {
+        format_header(&put, r->q->traceparent);
+    }
     if (rc == 0) {
         h = http_start(&(http_spec_t) {
             .method = "POST", .url = put.url, .headers = put.headers, .body = { put.body.p, put.body.n },

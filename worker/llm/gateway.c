@@ -11,6 +11,7 @@
 #include "llm/filter.h"
 #include "llm/ledger.h"
 #include "llm/meter.h"
+#include "llm/model_span.h"
 #include "llm/seal.h"
 #include "run/co.h"
 
@@ -33,6 +34,7 @@ struct gateway_call {
     llm_call_t            *call;        /* NULL: between two */
     meter_call_t           timing;
     account_t              account;     /* of the model call */
+    model_span_t           span;        /* the same */
     llm_result_t           result;      /* of the last model call that was closed */
     chat_event_t           first;       /* read by open, not handed out yet */
     int                    rc;          /* of the last read: 1, 0 at the end, or SI_E* */
@@ -117,6 +119,7 @@ static void note_piece(gateway_call_t *g, chat_event_t *ev)
     meter_piece(proc.gateway->meter, &g->timing);
     account_piece(&g->account, ev);
     seal_mark(g->arena, g->t.model, ev);
+    model_span_piece(&g->span);
 }
 
 /* The model call is over: code of its failure, NULL: well. r: NULL: the provider has not even accepted it. Once for each. */
@@ -127,6 +130,7 @@ static void settle(gateway_call_t *g, const char *code, const llm_result_t *r)
         account_end(&g->account, code, r);
         meter_usage(proc.gateway->meter, g->account.model, &g->account.usage);
     }
+    model_span_end(&g->span, code, r, &g->account.usage);
 }
 
 /* May the model that was chosen be asked? 0, or SI_E* with *err. */
@@ -157,6 +161,7 @@ static int co_ask(gateway_call_t *g, llm_error_t *err)
     g->provider = provider_find(g->q.model->provider->kind);
     seal_open(g->arena, &g->asked, g->t.model, &g->q);
     meter_start(proc.gateway->meter, &g->timing, g->t.model, g->t.tries > 1);
+    g->q.traceparent = model_span_start(&g->span, g->arena, "chat", g->q.model, &g->q.options, g->t.tries);
     rc = g->provider->co_open(g->provider, g->arena, &g->q, &g->call, err);
     if (rc == 0) {
         g->rc = g->provider->co_next(g->call, &g->first, err);
@@ -187,6 +192,7 @@ static int failed(gateway_call_t *g, int rc, llm_error_t *err)
         settle(g, "cancelled", said);
         return rc;
     }
+    model_span_status(&g->span, err->status);
     settle(g, err->code, said);
     return attempt_failed(&g->t, rc, err) ? 0 : rc;
 }

@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "llm/account.h"
+#include "llm/provider.h"
 
 #define BUCKETS_MAX  14
 #define US           1e6
@@ -153,19 +154,6 @@ void meter_end(meter_t *m, meter_call_t *c, const char *code, const llm_result_t
 
 /* --- text --- */
 
-/* The word of the conventions for a kind of provider. */
-static const char *provider_word(const char *kind)
-{
-    static const char *const words[][2] = { { "gemini", "gcp.gemini" }, { "bedrock", "aws.bedrock" }, { "sagemaker", "aws.sagemaker" }, { "responses", "openai" } };
-
-    for (size_t i = 0; i < SI_COUNT(words); i++) {
-        if (strcmp(words[i][0], kind) == 0) {
-            return words[i][1];
-        }
-    }
-    return kind;
-}
-
 static void put_histogram(buf_t *b, const char *name, const conf_model_t *m, const histogram_t *h, which_t which, const char *more)
 {
     char     labels[512];
@@ -175,7 +163,7 @@ static void put_histogram(buf_t *b, const char *name, const conf_model_t *m, con
         return;
     }
     (void) snprintf(labels, sizeof labels, "gen_ai_operation_name=\"%s\",gen_ai_provider_name=\"%s\",gen_ai_request_model=\"%s\"%s",
-                    m->type, provider_word(m->provider->kind), m->name, more);
+                    m->type, provider_word(m->provider), m->name, more);
     for (size_t i = 0; i < shapes[which].n; i++) {
         sum += h->n[i];
         (void) buf_printf(b, "%s_bucket{%s,le=\"%.10g\"} %" PRIu64 "\n", name, labels, shapes[which].bounds[i], sum);

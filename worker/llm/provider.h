@@ -18,6 +18,7 @@ typedef struct {
     size_t                nrelated;
     size_t                answer_max;   /* bytes of each kind of event; a longer answer is an error */
     uint64_t              deadline;     /* clock_ms() of the whole call */
+    const char           *traceparent;  /* a header for the provider, "name: value"; NULL: none */
 } llm_request_t;
 
 /* What went wrong, for turn.failed and for the faces. */
@@ -46,6 +47,9 @@ typedef struct provider {
 
 /* By kind, or NULL. */
 const provider_t *provider_find(const char *kind);
+
+/* What OpenTelemetry's conventions (1.41, gen_ai.provider.name) call it: by the kind, or by the address of those they know; "aws.sagemaker" and ours are no words of theirs. */
+const char *provider_word(const conf_provider_t *p);
 
 extern const provider_t provider_offline;
 

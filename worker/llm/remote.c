@@ -74,6 +74,9 @@ static int co_start(llm_call_t *c, arena_t *a, llm_error_t *err)
     if (rc == SI_ENOMEM) {
         rc = provider_fail(err, rc, "provider_rejected", 0, false, "the request is longer than %u bytes", REQUEST_MAX);
     }
+    if (rc == 0 && c->q->traceparent != NULL) {
+        format_header(&put, c->q->traceparent);
+    }
     if (rc == 0) {
         c->http = http_start(&(http_spec_t) {
             .method = "POST",

@@ -22,6 +22,7 @@ struct co {
     ltimer_t     timer;
     bool         started, ended, cancelled, masked;
     char         label[CO_LABEL_MAX + 1];
+    const trace_t *trace;
     co_stack_t   stack;
     co_ctx_t     ctx;
 };
@@ -310,6 +311,25 @@ const char *co_self_label(void)
     return co != NULL && co->label[0] != '\0' ? co->label : NULL;
 }
 
+void co_trace(const trace_t *trace)
+{
+    self_in("co_trace")->trace = trace;
+}
+
+const trace_t *co_self_trace(void)
+{
+    co_t *co = co_self();
+
+    return co != NULL ? co->trace : NULL;
+}
+
+static const char *self_trace_id(void)
+{
+    const trace_t *t = co_self_trace();
+
+    return t != NULL ? t->trace : NULL;
+}
+
 void co_each(void (*fn)(co_t *co, const char *name, const char *label, const char *where, uint64_t since, void *arg),
              void *arg)
 {
@@ -336,6 +356,7 @@ void co_init(void)
     proc.co = s;
     loop_hook(co_run, co_pending);
     logger_turn_source(co_self_label);
+    logger_trace_source(self_trace_id);
 }
 
 void co_exit(void)
@@ -360,6 +381,7 @@ void co_exit(void)
     }
     loop_hook(NULL, NULL);
     logger_turn_source(NULL);
+    logger_trace_source(NULL);
     co_stacks_free(&s->stacks);
     free(s);
     proc.co = NULL;

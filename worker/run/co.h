@@ -9,6 +9,7 @@
 #define SI_CO_H
 
 #include "base/list.h"
+#include "base/trace.h"
 
 typedef struct co co_t;
 
@@ -78,6 +79,10 @@ void  co_deadline(uint64_t at);
 void  co_label(const char *turn_id);
 /* The label of the running coroutine; NULL on the main stack or without one. */
 const char *co_self_label(void);
+/* What the running coroutine does belongs to this trace: its log lines say so. Not copied; NULL takes it off. */
+void  co_trace(const trace_t *trace);
+/* NULL on the main stack or without one. */
+const trace_t *co_self_trace(void);
 
 /*
  * For /status: calls fn for each coroutine with its label or "", where it waits ("ready" when it

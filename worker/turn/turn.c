@@ -16,6 +16,7 @@
 #include "turn/feed.h"
 #include "turn/history.h"
 #include "turn/journal.h"
+#include "turn/turn_span.h"
 
 #define STORE_PATIENCE_MS  600000   /* how long a finished answer waits for Postgres before the turn is left to the sweep */
 #define STORE_RETRY_MS     5000
@@ -27,6 +28,7 @@ typedef struct {
     arena_t            *arena;
     const conf_agent_t *agent;
     const conf_model_t *model;
+    span_t             *span;
     llm_request_t       request;
     llm_error_t         error;
     uint64_t            deadline;       /* clock_ms() */
@@ -49,6 +51,7 @@ static void co_turn_run(void *arg)
 
     log_line(LOG_DEBUG, "turn starts", "turn", t->row.id, "conversation", t->row.conversation, NULL);
     co_label(t->row.id);
+    r.span = turn_span_begin(t);
     r.deadline = clock_ms() + proc.conf->turn_deadline;
     co_deadline(r.deadline);
 
@@ -136,6 +139,7 @@ static int choose(run_t *r)
     }
     row->agent = arena_strdup(r->t->arena, r->agent->name);
     row->model_used = arena_strdup(r->t->arena, r->model->name);
+    turn_span_model(r->span, row, provider_word(r->model->provider));
     return 0;
 }
 
@@ -347,6 +351,7 @@ static void abandon(run_t *r, int rc)
     turn_t *t = r->t;
 
     log_line(LOG_WARN, "a turn is left to another worker", "turn", t->row.id, "reason", si_strerror(rc), NULL);
+    turn_span_end(r->span, NULL);
     t->dropped = true;
     conv_lose(t->conv);
 }
@@ -370,6 +375,7 @@ static void co_finish(run_t *r, int rc)
         return;
     }
     /* Not before: a reader that joins while the store works must not find the end here already, and again in the log. */
+    turn_span_end(r->span, &end);
     t->row = end;
     t->events.max += 8 * proc.conf->answer_max;     /* the last event always fits */
     before = t->events.n;

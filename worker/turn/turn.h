@@ -16,6 +16,8 @@ typedef struct turn {
     turn_row_t    row;
     char         *idem;         /* idempotency key it was made with here, or NULL */
 
+    trace_t       trace;        /* of the request that brought it; none: trace.trace is "" */
+
     buf_t         accepted;     /* the event turn.accepted */
     buf_t         events;       /* all later ones of this attempt */
     int64_t       last;         /* number of the newest event; 0: none yet */
