@@ -232,7 +232,7 @@ static void put_usage(const meter_t *m, buf_t *b)
         const conf_model_t *model = &m->conf->models[i];
 
         (void) buf_printf(b, "gen_ai_client_cost_micro_dollars_total{gen_ai_provider_name=\"%s\",gen_ai_request_model=\"%s\"} %" PRIu64 "\n",
-                          provider_word(model->provider->kind), model->name, m->models[i].cost);
+                          provider_word(model->provider), model->name, m->models[i].cost);
     }
     (void) buf_puts(b, "# HELP si_model_tokens_total Tokens of all calls, also of those that were cut; cached_input and cache_write are part of "
                        "input, reasoning is part of output.\n# TYPE si_model_tokens_total counter\n");
