@@ -61,6 +61,20 @@ static void put_turn(co_t *co, const char *name, const char *label, const char *
     s->more = true;
 }
 
+/* Every call that waits for a model, or its provider. */
+static void put_call(co_t *co, const char *name, const char *label, const char *where, uint64_t since, void *arg)
+{
+    census_t *s = arg;
+
+    (void) co;
+    (void) label;
+    if (strcmp(name, "call") != 0 || (strncmp(where, "llm:", 4) != 0 && strncmp(where, "http:", 5) != 0)) {
+        return;
+    }
+    buf_printf(s->b, "%s{\"waits\":\"%s\",\"ms\":%" PRIu64 "}", s->more ? "," : "", where, s->now - SI_MIN(since, s->now));
+    s->more = true;
+}
+
 /* Whether the edge itself asks; anybody else was answered. */
 static bool co_is_edge(request_t *r, const char *directive)
 {
@@ -90,6 +104,9 @@ void co_status(request_t *r)
                yes(proc.draining), pg_ready(), yes(redis_ready()), links_calls(), sockets_count(), convs_count(), feeds_count(),
                keys.good, keys.bad, keys.hits, keys.asked, turns_running(), turns_unfinished(), co_count());
     co_each(put_turn, &s);
+    buf_puts(&b, "],\"dialects\":[");
+    s.more = false;
+    co_each(put_call, &s);
     buf_puts(&b, "]}");
     co_json(r->call, 200, (str_t) { b.p, b.n }, 0, NULL);
     buf_free(&b);
