@@ -165,7 +165,7 @@ static void send_recording(peer_t *p, const char *path)
 
 static void send_big_event(peer_t *p)
 {
-    static char big[(1 << 20) + 4096];
+    static char big[(16 << 20) + 4096];
 
     memset(big, 'x', sizeof big);
     memcpy(big, "data: ", 6);

@@ -14,8 +14,7 @@
 #include "llm/retry_after.h"
 
 #define REQUEST_MAX  (64u << 20)        /* bytes of a request body */
-#define EVENT_MAX    (1u << 20)         /* bytes of one event of the stream */
-#define BODY_MAX     (16u << 20)        /* bytes of an answer that is no stream */
+#define BODY_MAX     (16u << 20)        /* bytes of an answer that is no stream, and of one event: a picture is one (Gemini) */
 #define ERROR_MAX    (64u << 10)        /* bytes read of an error's body */
 #define ERROR_MS     5000               /* for an error's body */
 #define TAIL_MS      5000               /* after the finish: for usage and [DONE] */
@@ -214,8 +213,8 @@ int co_remote_open(const provider_t *p, arena_t *a, const llm_request_t *q, llm_
     *out = NULL;
     rc = co_start(c, a, err);
     if (rc == 0) {
-        sse_init(&c->sse, EVENT_MAX);
-        eventstream_init(&c->binary, EVENT_MAX);
+        sse_init(&c->sse, BODY_MAX);
+        eventstream_init(&c->binary, BODY_MAX);
         json_stream_init(&c->json, BODY_MAX);
         reply_init(&c->read, a, q->model->provider->api_key, q->answer_max);
         rc = co_head(c, a, err);
@@ -293,8 +292,7 @@ static void feed(llm_call_t *c, str_t bytes)
     if (c->binary.why != NULL) {
         rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "the provider's stream is damaged: %s", c->binary.why);
     } else if (rc == SI_ENOMEM && c->read.err.code[0] == '\0') {
-        rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "an event of the provider is longer than %u bytes",
-                           c->is_array ? BODY_MAX : EVENT_MAX);
+        rc = provider_fail(&c->read.err, SI_EPROTO, "provider_protocol", 0, true, "an event of the provider is longer than %u bytes", BODY_MAX);
     } else if (rc == SI_EPROTO && c->read.err.code[0] == '\0') {
         rc = reply_malformed(&c->read, "it is no array of objects");
     }
