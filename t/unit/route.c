@@ -13,7 +13,13 @@ static const char yaml[] =
     "  big: { provider: offline }\n"
     "  eu: { provider: offline }\n"
     "  alone: { provider: offline }\n"
+    "  s1: { provider: lexical, space: s, price: { input: 0.02 } }\n"
+    "  s2: { provider: lexical, space: s, fallback: [s1], price: { input: 0.02 } }\n"
+    "  s3: { provider: lexical, space: s, price: { input: 0.01 } }\n"
+    "  s4: { provider: lexical, space: s, dimensions: 64, price: { input: 0.015 } }\n"
+    "  t1: { provider: lexical, space: t }\n"
     "tasks:\n"
+    "  embeddings: { models: [s1, t1, s2, s4, s3] }\n"
     "  quick: { models: [cheap, mid] }\n"
     "  code: { models: [big, mid, big] }\n"
     "agents:\n"
@@ -54,6 +60,27 @@ static const char *names(arena_t *a, const route_t *r)
         all = arena_printf(a, "%s%s%s", all, i > 0 ? " " : "", r->models[i]->name);
     }
     return all;
+}
+
+static const char *spaced(arena_t *a, const conf_t *c, const char *tenant, const char *model, const char *space, bool says)
+{
+    gateway_spec_t spec = { .tenant = tenant, .model = model, .embeddings = true };
+    route_t        r;
+
+    route_of(c, &spec, &r);
+    route_space(&r, space, says, conf_model(c, str_of(model)) == NULL);
+    return names(a, &r);
+}
+
+static void spaces(arena_t *a, const conf_t *c)
+{
+    is_str(spaced(a, c, NULL, "embeddings", NULL, false), "s3 s1 s2", "of a task: the first one's space, the cheapest first, then in order");
+    is_str(spaced(a, c, NULL, "embeddings", NULL, true), "s3 s4 s1 s2", "whose dimensions are another number, if the caller says which");
+    is_str(spaced(a, c, NULL, "embeddings", "t", false), "t1", "a space that is asked for");
+    is_str(spaced(a, c, NULL, "embeddings", "u", false), "", "or none");
+    is_str(spaced(a, c, NULL, "s2", NULL, false), "s2 s1", "a model that is named comes first, also when others are cheaper");
+    is_str(spaced(a, c, NULL, "cheap", NULL, false), "", "a model that answers makes none");
+    is_str(spaced(a, c, "t2", "embeddings", NULL, false), "", "nor what the tenant may not use");
 }
 
 static void routes(arena_t *a, const conf_t *c)
@@ -146,6 +173,7 @@ int main(void)
     conf_t  *c = conf_of_text(a);
 
     routes(a, c);
+    spaces(a, c);
     reasons();
     faults();
     conf_free(c);

@@ -201,7 +201,9 @@ static int co_answer(embed_call_t *e, const gateway_spec_t *spec)
 static int co_run(embed_call_t *e)
 {
     const json_t  *body = co_face_object(&e->c);
-    gateway_spec_t spec = { .tenant = e->c.r->who.tenant };
+    identity_t    *who = &e->c.r->who;
+    gateway_spec_t spec = { .tenant = who->tenant, .user = who->user, .key = who->key_id[0] != '\0' ? who->key_id : NULL,
+                            .source = e->c.face->name };
     int            rc;
 
     if (body == NULL || read_request(e, body) != 0) {

@@ -11,7 +11,6 @@
 #include "run/co.h"
 
 #define BATCH_MAX      256              /* texts of one request, unless the configuration wants more: a smaller answer is read sooner */
-#define LEXICAL_BATCH  EMBED_INPUTS_MAX
 
 /* A call of co_embed(). */
 typedef struct {
@@ -22,12 +21,13 @@ typedef struct {
     route_t                route;
     size_t                 dimensions;  /* as asked for, by the request or the configuration; 0: the model's own */
     uint64_t               deadline;
-    const char           **keys;        /* of the cache, of every input; NULL: there is none */
+    str_t                 *keys;        /* of the cache, of every input; NULL: there is none */
     const float          **vectors;     /* of every input; NULL: not yet */
     size_t                *missing;     /* numbers of the inputs that a model is asked for */
     embed_input_t         *todo;        /* the same, themselves */
     size_t                 ntodo;
 
+    size_t                 inputs_max, bytes_max;       /* of one batch */
     size_t                 next;        /* of todo: the first one that is in no batch yet */
     co_t                  *helpers[EMBED_PARALLEL];
     const trace_t         *trace;       /* of the caller */
@@ -56,7 +56,7 @@ static int find_route(embed_t *e)
     s.embeddings = true;
     s.model = s.model != NULL ? s.model : "embeddings";
     route_of(proc.conf, &s, &e->route);
-    route_space(&e->route, e->q->space);
+    route_space(&e->route, e->q->space, e->q->dimensions != 0, conf_model(proc.conf, str_of(s.model)) == NULL);
     if (e->route.n == 0) {
         return provider_fail(e->err, SI_EINVAL, "unknown_model", 0, false, "there is no such model of embeddings%s%s",
                              e->q->space != NULL ? " in the vector space " : "", e->q->space != NULL ? e->q->space : "");
@@ -74,20 +74,46 @@ static size_t bytes_of(const embed_input_t *in)
     return in->tokens != NULL ? 2 * in->ntokens : in->text.n;
 }
 
-/* Takes the next batch from todo: as many as the model that is asked first takes in one request. */
+/* What one request of this model takes. */
+static void narrow(embed_t *e, const conf_model_t *m)
+{
+    const embed_format_t *f = embed_format(m->provider->kind);
+
+    if (f != NULL) {
+        size_t most = m->batch != 0 && f->inputs_max > 1 ? (size_t) m->batch : SI_MIN(f->inputs_max, (size_t) BATCH_MAX);
+
+        e->inputs_max = SI_MIN(e->inputs_max, most);
+        e->bytes_max = f->bytes_max != 0 ? SI_MIN(e->bytes_max, f->bytes_max) : e->bytes_max;
+    }
+}
+
+/* A batch may come to any of the models that stand in for each other. */
+static void find_limits(embed_t *e)
+{
+    e->inputs_max = EMBED_INPUTS_MAX;
+    e->bytes_max = SIZE_MAX;
+    for (size_t i = 0; i < e->route.n; i++) {
+        const conf_model_t  *m = e->route.models[i];
+        const conf_models_t *lists[] = { &m->context_fallback, &m->filter_fallback };
+
+        narrow(e, m);
+        for (size_t k = 0; k < SI_COUNT(lists); k++) {
+            for (size_t j = 0; j < lists[k]->n; j++) {
+                narrow(e, lists[k]->p[j]);
+            }
+        }
+    }
+}
+
+/* Takes the next batch from todo. */
 static size_t take_batch(embed_t *e, size_t *first)
 {
-    const conf_model_t   *m = e->out->model;
-    const embed_format_t *f = embed_format(m->provider->kind);
-    size_t most = f == NULL ? LEXICAL_BATCH : m->batch != 0 ? (size_t) m->batch : SI_MIN(f->inputs_max, (size_t) BATCH_MAX), n = 0, bytes = 0;
+    size_t n = 0, bytes = 0;
 
-    if (f != NULL && f->inputs_max == 1) {
-        most = 1;                       /* its request has no place for more */
-    }
     *first = e->next;
-    while (n < most && e->next < e->ntodo) {
+    while (n < e->inputs_max && e->next < e->ntodo) {
         bytes += bytes_of(&e->todo[e->next]);
-        if (n > 0 && f != NULL && f->bytes_max != 0 && bytes > f->bytes_max) {
+        if (n > 0 && bytes > e->bytes_max) {
             break;
         }
         n++;
@@ -234,7 +260,7 @@ static int co_look_up(embed_t *e)
 
 static int co_keep(embed_t *e)
 {
-    const char  **keys = arena_alloc(e->arena, (e->ntodo + 1) * sizeof *keys);
+    str_t        *keys = arena_alloc(e->arena, (e->ntodo + 1) * sizeof *keys);
     const float **vectors = arena_alloc(e->arena, (e->ntodo + 1) * sizeof *vectors);
 
     for (size_t i = 0; i < e->ntodo && e->keys != NULL; i++) {
@@ -284,6 +310,7 @@ static int co_pass(arena_t *a, const embed_request_t *q, const gateway_spec_t *s
         return rc;
     }
     find_missing(&e);
+    find_limits(&e);
     rc = co_ask_all(&e);
     rc = rc != 0 ? rc : co_keep(&e);
     if (rc == 0) {

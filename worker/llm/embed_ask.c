@@ -2,6 +2,7 @@
 #include "base/logger.h"
 #include "base/proc.h"
 #include "base/util.h"
+#include "llm/account.h"
 #include "llm/embed_format.h"
 #include "llm/lexical.h"
 #include "llm/meter.h"
@@ -52,6 +53,7 @@ static int co_one(embed_answer_t *r)
 
     *r->err = (llm_error_t) { .code = "" };
     r->vectors = NULL;
+    r->accepted = f == NULL;
     r->tokens = -1;
     r->model[0] = '\0';
     if (f == NULL) {
@@ -80,35 +82,38 @@ static void note_failure(const conf_model_t *m, const llm_error_t *err)
              "status", err->status != 0 ? status : NULL, NULL);
 }
 
-/* One call of the model that was chosen, with its counters. */
-static int co_try(attempt_t *t, embed_batch_t *q, embed_answer_t *r, model_span_t *span)
+/* One call of the model that was chosen, with its counters and its span, on its caller's account. *over: it must not be made. */
+static int co_try(attempt_t *t, const gateway_spec_t *spec, embed_batch_t *q, embed_answer_t *r, model_span_t *span, bool *over)
 {
-    meter_t     *meter = gateway_meter();
-    meter_call_t timing;
+    account_t    account = { .spec = spec, .operation = "embeddings", .model = t->model, .endpoint = t->endpoint, .input = estimate(q) };
     llm_result_t said = { .finish = "stop" };
-    int          rc;
+    meter_call_t timing;
+    const char  *code;
+    int          rc = co_account_begin(&account, r->err);
 
+    *over = rc != 0;
+    if (rc != 0) {
+        attempt_cancelled(t);
+        return rc;
+    }
     q->model = attempt_begin(t);
-    meter_start(meter, &timing, t->model, t->tries > 1);
+    meter_start(gateway_meter(), &timing, t->model, t->tries > 1);
     q->traceparent = model_span_start(span, r->arena, "embeddings", q->model, NULL, t->tries);
     rc = co_one(r);
+    code = rc == 0 ? NULL : rc == SI_ECANCELED ? "cancelled" : r->err->code;
     if (rc == 0) {
         attempt_good(t);
-        said.estimated = r->tokens < 0;
-        r->tokens = r->tokens < 0 ? estimate(q) : r->tokens;
-        said.input_tokens = r->tokens;
-        meter_end(meter, &timing, NULL, &said);
-        model_span_end(span, NULL, &said, &(usage_t) { .input_tokens = r->tokens, .estimated = said.estimated });
     } else if (rc == SI_ECANCELED) {
         attempt_cancelled(t);
-        meter_end(meter, &timing, "cancelled", NULL);
-        model_span_end(span, "cancelled", NULL, NULL);
     } else {
         note_failure(q->model, r->err);
-        meter_end(meter, &timing, r->err->code, NULL);
         model_span_status(span, r->err->status);
-        model_span_end(span, r->err->code, NULL, NULL);
     }
+    said.estimated = r->tokens < 0;
+    said.input_tokens = r->tokens = r->tokens < 0 ? account.input : r->tokens;
+    meter_end(gateway_meter(), &timing, code, &said);
+    account_end(&account, code, r->accepted ? &said : NULL);
+    model_span_end(span, code, r->accepted ? &said : NULL, &account.usage);
     return rc;
 }
 
@@ -118,6 +123,7 @@ int co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_b
     embed_batch_t       q = *batch;
     attempt_t           t;
     model_span_t        span = { .span = NULL };
+    bool                over;
     int                 rc;
 
     attempt_init(&t, gateway_health(), spec->tenant, q.deadline);
@@ -133,8 +139,8 @@ int co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_b
             meter_fallback(gateway_meter(), before);
         }
         before = t.model;
-        rc = co_try(&t, &q, r, &span);
-    } while (rc != 0 && rc != SI_ECANCELED && attempt_failed(&t, rc, r->err));
+        rc = co_try(&t, spec, &q, r, &span, &over);
+    } while (rc != 0 && rc != SI_ECANCELED && !over && attempt_failed(&t, rc, r->err));
     *model = t.model;
     r->q = batch;
     return rc;

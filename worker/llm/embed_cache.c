@@ -12,7 +12,7 @@ bool embed_cache_on(const embed_cache_t *c)
     return proc.conf->gateway_embed_cache > 0 && strcmp(c->model->provider->kind, "lexical") != 0;      /* which is faster than Redis */
 }
 
-const char *embed_cache_key(arena_t *a, const embed_cache_t *c, const embed_input_t *in)
+str_t embed_cache_key(arena_t *a, const embed_cache_t *c, const embed_input_t *in)
 {
     bool        tokens = in->tokens != NULL;
     const char *head = arena_printf(a, "%s\n%zu\n%d %s %s\n%s\n", c->model->space, c->dimensions, (int) c->use, c->model->task_type,
@@ -25,7 +25,7 @@ const char *embed_cache_key(arena_t *a, const embed_cache_t *c, const embed_inpu
     memcpy(all + n, tokens ? (const char *) in->tokens : in->text.p, more);
     sha256(digest, all, n + more);
     hex_encode(hex, digest, sizeof digest);
-    return arena_printf(a, "si:embed:{%s}:%s", c->tenant != NULL ? c->tenant : "", hex);
+    return redis_key(a, "embed", str_of(c->tenant != NULL ? c->tenant : ""), arena_printf(a, ":%s", hex));
 }
 
 /* A string of Redis as a vector of *dimensions numbers; 0: of any, which it sets. NULL: it is none. */
@@ -43,7 +43,7 @@ static const float *vector_of(arena_t *a, const redis_reply_t *r, size_t *dimens
     return v;
 }
 
-int co_embed_cache_get(arena_t *a, const char *const *keys, size_t n, size_t *dimensions, const float **found)
+int co_embed_cache_get(arena_t *a, const str_t *keys, size_t n, size_t *dimensions, const float **found)
 {
     str_t         args[PIECE + 1] = { STR("MGET") };
     redis_reply_t reply;
@@ -53,9 +53,9 @@ int co_embed_cache_get(arena_t *a, const char *const *keys, size_t n, size_t *di
         size_t some = SI_MIN(n - at, (size_t) PIECE);
 
         for (size_t i = 0; i < some; i++) {
-            args[i + 1] = str_of(keys[at + i]);
+            args[i + 1] = keys[at + i];
         }
-        rc = co_redis(a, &reply, clock_ms() + CACHE_MS, some + 1, args);
+        rc = co_redis_key(a, &reply, clock_ms() + CACHE_MS, keys[at], some + 1, args);
         for (size_t i = 0; rc == 0 && reply.type == REDIS_ARRAY && i < SI_MIN(some, reply.n); i++) {
             found[at + i] = vector_of(a, &reply.items[i], dimensions);
             have += found[at + i] != NULL;
@@ -64,18 +64,26 @@ int co_embed_cache_get(arena_t *a, const char *const *keys, size_t n, size_t *di
     return rc == SI_ECANCELED ? rc : have;
 }
 
-int co_embed_cache_put(arena_t *a, const char *const *keys, const float *const *vectors, size_t n, size_t dimensions)
+/* All of a piece in one command, of keys of one slot: ARGV[1] is how long they are kept. */
+static const char put_script[] = "for i = 1, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 1], 'PX', ARGV[1]) end";
+
+int co_embed_cache_put(arena_t *a, const str_t *keys, const float *const *vectors, size_t n, size_t dimensions)
 {
-    str_t         args[5] = { STR("SET"), STR_NULL, STR_NULL, STR("PX"),
-                              str_of(arena_printf(a, "%llu", (unsigned long long) proc.conf->gateway_embed_cache)) };
+    str_t         args[2 * PIECE + 4] = { STR("EVAL"), STR(put_script) };
+    const char   *ms = arena_printf(a, "%llu", (unsigned long long) proc.conf->gateway_embed_cache);
     redis_reply_t reply;
     int           rc = 0;
 
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        args[1] = str_of(keys[i]);
-        args[2] = (str_t) { (const char *) vectors[i], dimensions * sizeof(float) };
-        /* Each piece is waited for, so that no more than that stands in the way of others. */
-        rc = i % PIECE == PIECE - 1 || i == n - 1 ? co_redis(a, &reply, clock_ms() + CACHE_MS, 5, args) : redis_send(5, args);
+    for (size_t at = 0; at < n && rc == 0; at += PIECE) {
+        size_t some = SI_MIN(n - at, (size_t) PIECE);
+
+        args[2] = str_of(arena_printf(a, "%zu", some));
+        args[3 + some] = str_of(ms);
+        for (size_t i = 0; i < some; i++) {
+            args[3 + i] = keys[at + i];
+            args[4 + some + i] = (str_t) { (const char *) vectors[at + i], dimensions * sizeof(float) };
+        }
+        rc = co_redis_key(a, &reply, clock_ms() + CACHE_MS, keys[at], 2 * some + 4, args);
     }
     return rc == SI_ECANCELED ? rc : 0;
 }

@@ -4,8 +4,8 @@
  *   si:embed:{TENANT}:DIGEST     DIGEST: SHA-256, in hex, of the space, the dimensions, what the vector is for, and the text
  *
  * Each tenant has its own: the vector of a text is the same for all, but how fast it comes would tell one tenant what another has
- * asked for. The braces keep the keys of a tenant at one node of a Redis Cluster, so that one MGET finds them. Redis away, slow
- * or full: as if nothing were kept.
+ * asked for. The keys of a tenant are at one node of a Redis Cluster, so that one command finds them. Redis away, slow or full:
+ * as if nothing were kept.
  */
 #ifndef SI_EMBED_CACHE_H
 #define SI_EMBED_CACHE_H
@@ -20,15 +20,15 @@ typedef struct {
 } embed_cache_t;
 
 /* Whether anything is kept of this model. */
-bool embed_cache_on(const embed_cache_t *c);
+bool  embed_cache_on(const embed_cache_t *c);
 /* The key of an input, in the arena. */
-const char *embed_cache_key(arena_t *a, const embed_cache_t *c, const embed_input_t *in);
+str_t embed_cache_key(arena_t *a, const embed_cache_t *c, const embed_input_t *in);
 /*
  * The vectors of n keys: found[i] is its numbers, in the arena, or {NULL, 0}; all have *dimensions numbers, those of another
  * length count as not found. Number of those found, 0 also when Redis is away; or SI_ECANCELED.
  */
-int  co_embed_cache_get(arena_t *a, const char *const *keys, size_t n, size_t *dimensions, const float **found);
+int   co_embed_cache_get(arena_t *a, const str_t *keys, size_t n, size_t *dimensions, const float **found);
 /* Keeps vectors[i] under keys[i], as far as Redis takes it. 0 or SI_ECANCELED. */
-int  co_embed_cache_put(arena_t *a, const char *const *keys, const float *const *vectors, size_t n, size_t dimensions);
+int   co_embed_cache_put(arena_t *a, const str_t *keys, const float *const *vectors, size_t n, size_t dimensions);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct {
     float               *vectors;       /* q->n of them, in the order of the inputs; NULL: none has come */
     bool                *have;          /* which have */
     size_t               dimensions;    /* of each */
+    bool                 accepted;      /* the provider has taken the request (2xx): it may cost something */
     int64_t              tokens;        /* that the provider counted; -1: it did not say */
     char                 model[128];    /* as it names itself, or "" */
     llm_error_t         *err;

@@ -200,6 +200,7 @@ static int co_answer(const embed_format_t *f, embed_answer_t *r, arena_t *a, htt
     if (status < 200 || status > 299) {
         return co_bad_status(f, r, a, h, status);
     }
+    r->accepted = true;
     type = http_header(h, "content-type");
     if (type != NULL && strncasecmp(type, "application/json", 16) != 0) {
         return provider_fail(r->err, SI_EPROTO, "provider_protocol", status, false, "the provider did not answer with JSON");

@@ -109,15 +109,33 @@ void route_list(const conf_t *c, const char *tenant, const conf_models_t *list, 
     add_list(out, tenant != NULL ? conf_tenant(c, str_of(tenant)) : NULL, list);
 }
 
-void route_space(route_t *r, const char *space)
+static void sort_by_price(route_t *r)
+{
+    for (size_t i = 1; i < r->n; i++) {
+        const conf_model_t *m = r->models[i];
+        size_t              k = i;
+
+        for (; k > 0 && r->models[k - 1]->price.input > m->price.input; k--) {
+            r->models[k] = r->models[k - 1];
+        }
+        r->models[k] = m;
+    }
+}
+
+void route_space(route_t *r, const char *space, bool says_dimensions, bool by_price)
 {
     size_t n = 0;
 
     space = space != NULL || r->n == 0 ? space : r->models[0]->space;
     for (size_t i = 0; i < r->n; i++) {
-        if (strcmp(r->models[i]->space, space) == 0) {
-            r->models[n++] = r->models[i];
+        const conf_model_t *m = r->models[i];
+
+        if (strcmp(m->space, space) == 0 && (says_dimensions || n == 0 || m->dimensions == r->models[0]->dimensions)) {
+            r->models[n++] = m;
         }
     }
     r->n = n;
+    if (by_price) {
+        sort_by_price(r);
+    }
 }

@@ -20,7 +20,10 @@ typedef struct {
 void route_of(const conf_t *c, const gateway_spec_t *spec, route_t *out);
 /* The models of a list, of out->embeddings' type, that the tenant (NULL: nobody) may use. */
 void route_list(const conf_t *c, const char *tenant, const conf_models_t *list, route_t *out);
-/* Leaves those of one vector space: this one, or that of the first model. */
-void route_space(route_t *r, const char *space);
+/*
+ * Leaves those of one vector space: this one (NULL: that of the first model), and, unless the caller says how many dimensions
+ * it wants, of as many as the first that is left. by_price: the cheapest input comes first, of equal prices the earlier one.
+ */
+void route_space(route_t *r, const char *space, bool says_dimensions, bool by_price);
 
 #endif
