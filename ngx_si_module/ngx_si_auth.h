@@ -10,6 +10,7 @@
 
 
 #include "si_jwt.h"
+#include "../worker/link/frame.h"
 
 
 #define NGX_SI_AUTH_KEY      0x0002     /* API keys, which the worker checks */
@@ -67,6 +68,7 @@ typedef struct {
     ngx_str_t                 tenant;   /* name or id */
     ngx_str_t                 scopes;   /* separated by spaces */
     time_t                    expires;  /* leeway included */
+    si_marks_t                marks;
 } ngx_si_identity_t;
 
 
@@ -81,7 +83,7 @@ ngx_int_t ngx_si_auth_variable(ngx_http_request_t *r,
 
 /* ngx_si_auth_cache.c */
 /* room to verify, and the tokens that were */
-ngx_si_auth_t *ngx_si_auth_create(ngx_cycle_t *cycle);
+ngx_si_auth_t *ngx_si_auth_create(ngx_cycle_t *cycle, ngx_shm_zone_t *revoked);
 /*
  * SI_JWT_OK: *id is who bears the token; its texts live until the next call,
  * but for the issuer.  *cached: it was known.

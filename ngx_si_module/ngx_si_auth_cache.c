@@ -13,6 +13,7 @@ typedef struct {
     ngx_queue_t               queue;    /* last used first */
     ngx_si_auth_conf_t       *conf;     /* by which it was verified */
     ngx_si_identity_t         id;       /* its texts are in data */
+    ngx_uint_t                round;    /* of what is revoked, seen then */
     u_char                    digest[NGX_SI_AUTH_DIGEST];
     u_char                    data[1];
 } ngx_si_auth_token_t;
@@ -24,6 +25,8 @@ struct ngx_si_auth_s {
     ngx_queue_t               queue;
     ngx_uint_t                n;
     ngx_log_t                *log;
+    ngx_shm_zone_t           *revoked;
+    EVP_MD_CTX               *md;
     si_jwt_t                  work;
     u_char                    subject[NGX_SI_AUTH_TEXT];
     u_char                    tenant[NGX_SI_AUTH_TEXT];
@@ -39,7 +42,11 @@ static ngx_rbtree_key_t ngx_si_auth_key(u_char *digest);
 static ngx_si_auth_token_t *ngx_si_auth_find(ngx_si_auth_t *auth,
     ngx_si_auth_conf_t *conf, u_char *digest);
 static void ngx_si_auth_keep(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
-    u_char *digest, ngx_si_identity_t *id);
+    u_char *digest, ngx_si_identity_t *id, ngx_uint_t round);
+static void ngx_si_auth_marks(ngx_si_auth_t *auth, u_char *digest,
+    ngx_si_identity_t *id);
+static uint64_t ngx_si_auth_mark(ngx_si_auth_t *auth, const char *kind,
+    ngx_str_t *tenant, ngx_str_t *issuer, ngx_str_t *value);
 static void ngx_si_auth_drop(ngx_si_auth_t *auth, ngx_si_auth_token_t *t);
 static si_jwt_reason_t ngx_si_auth_read(ngx_si_auth_t *auth,
     ngx_si_auth_conf_t *conf, ngx_str_t *token, ngx_si_identity_t *id);
@@ -50,7 +57,7 @@ static ngx_int_t ngx_si_auth_list(si_jwt_t *work, ngx_str_t *claim,
 
 
 ngx_si_auth_t *
-ngx_si_auth_create(ngx_cycle_t *cycle)
+ngx_si_auth_create(ngx_cycle_t *cycle, ngx_shm_zone_t *revoked)
 {
     ngx_si_auth_t  *auth;
 
@@ -59,7 +66,13 @@ ngx_si_auth_create(ngx_cycle_t *cycle)
         return NULL;
     }
 
+    auth->md = EVP_MD_CTX_new();
+    if (auth->md == NULL) {
+        return NULL;
+    }
+
     auth->log = cycle->log;
+    auth->revoked = revoked;
     ngx_rbtree_init(&auth->tree, &auth->sentinel, ngx_si_auth_insert);
     ngx_queue_init(&auth->queue);
 
@@ -72,6 +85,7 @@ ngx_si_auth_verify(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
     ngx_str_t *token, ngx_si_identity_t *id, ngx_uint_t *cached)
 {
     u_char                digest[NGX_SI_AUTH_DIGEST];
+    ngx_uint_t            round;
     si_jwt_reason_t       reason;
     ngx_si_auth_token_t  *t;
 
@@ -88,6 +102,17 @@ ngx_si_auth_verify(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
     }
 
     t = ngx_si_auth_find(auth, conf, digest);
+    round = ngx_si_revoked_round(auth->revoked);
+
+    if (t && t->round != round) {
+
+        if (ngx_si_revoked(auth->revoked, &t->id.marks)) {
+            ngx_si_auth_drop(auth, t);
+            return SI_JWT_REVOKED;
+        }
+
+        t->round = round;
+    }
 
     if (t && ngx_time() < t->id.expires) {
         ngx_queue_remove(&t->queue);
@@ -105,11 +130,19 @@ ngx_si_auth_verify(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
 
     reason = ngx_si_auth_read(auth, conf, token, id);
 
-    if (reason == SI_JWT_OK) {
-        ngx_si_auth_keep(auth, conf, digest, id);
+    if (reason != SI_JWT_OK) {
+        return reason;
     }
 
-    return reason;
+    ngx_si_auth_marks(auth, digest, id);
+
+    if (ngx_si_revoked(auth->revoked, &id->marks)) {
+        return SI_JWT_REVOKED;
+    }
+
+    ngx_si_auth_keep(auth, conf, digest, id, round);
+
+    return SI_JWT_OK;
 }
 
 
@@ -159,6 +192,72 @@ ngx_si_auth_read(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
     }
 
     return SI_JWT_OK;
+}
+
+
+/* by what it can be revoked, see frame.h */
+
+static void
+ngx_si_auth_marks(ngx_si_auth_t *auth, u_char *digest, ngx_si_identity_t *id)
+{
+    u_char      jti[NGX_SI_AUTH_TEXT], tenant[NGX_SI_AUTH_TEXT];
+    u_char      hex[2 * NGX_SI_AUTH_DIGEST];
+    ngx_str_t   name, value, none = ngx_null_string;
+    ptrdiff_t   n;
+    si_jwt_t   *work = &auth->work;
+
+    name = id->tenant;
+
+    if (name.len == 36) {
+        ngx_strlow(tenant, name.data, name.len);
+        name.data = tenant;
+    }
+
+    n = si_json_string(&work->claims, si_jwt_claim(work, "jti"),
+                       (char *) jti, sizeof(jti));
+    value.data = jti;
+    value.len = n > 0 ? n : 0;
+
+    id->marks.mark[0] = n > 0 ? ngx_si_auth_mark(auth, "jti", &name,
+                                                 &id->issuer, &value)
+                              : 0;
+    id->marks.mark[1] = ngx_si_auth_mark(auth, "subject", &name, &id->issuer,
+                                         &id->subject);
+
+    ngx_hex_dump(hex, digest, NGX_SI_AUTH_DIGEST);
+    value.data = hex;
+    value.len = sizeof(hex);
+
+    id->marks.mark[2] = ngx_si_auth_mark(auth, "digest", &name, &none,
+                                         &value);
+    id->marks.issued = work->iat > 0 ? work->iat : 0;
+}
+
+
+/* a digest that fails stands for no mark */
+
+static uint64_t
+ngx_si_auth_mark(ngx_si_auth_t *auth, const char *kind, ngx_str_t *tenant,
+    ngx_str_t *issuer, ngx_str_t *value)
+{
+    u_char       sum[EVP_MAX_MD_SIZE];
+    EVP_MD_CTX  *md = auth->md;
+
+    /* the NULs between them count */
+
+    if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1
+        || EVP_DigestUpdate(md, kind, ngx_strlen(kind) + 1) != 1
+        || EVP_DigestUpdate(md, tenant->data, tenant->len) != 1
+        || EVP_DigestUpdate(md, "", 1) != 1
+        || EVP_DigestUpdate(md, issuer->data, issuer->len) != 1
+        || EVP_DigestUpdate(md, "", 1) != 1
+        || EVP_DigestUpdate(md, value->data, value->len) != 1
+        || EVP_DigestFinal_ex(md, sum, NULL) != 1)
+    {
+        return 0;
+    }
+
+    return si_get64(sum);
 }
 
 
@@ -315,7 +414,7 @@ ngx_si_auth_find(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
 
 static void
 ngx_si_auth_keep(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
-    u_char *digest, ngx_si_identity_t *id)
+    u_char *digest, ngx_si_identity_t *id, ngx_uint_t round)
 {
     u_char               *p;
     ngx_queue_t          *q;
@@ -334,6 +433,7 @@ ngx_si_auth_keep(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
 
     t->conf = conf;
     t->id = *id;
+    t->round = round;
     ngx_memcpy(t->digest, digest, NGX_SI_AUTH_DIGEST);
 
     p = t->data;

@@ -269,6 +269,19 @@ ngx_si_head_field(ngx_si_ctx_t *ctx, si_field_t *f)
         ngx_si_head_text(&ctx->credential, f->data, f->length);
         return NGX_OK;
 
+    case SI_T_MARKS:
+        if (f->length != SI_MARKS_SIZE) {
+            return NGX_DECLINED;
+        }
+
+        ctx->marks = ngx_palloc(ctx->request->pool, sizeof(si_marks_t));
+        if (ctx->marks == NULL) {
+            return NGX_ERROR;
+        }
+
+        si_marks_get(f->data, ctx->marks);
+        return NGX_OK;
+
     case SI_T_UNTIL:
         if (f->length != 8) {
             return NGX_DECLINED;

@@ -227,6 +227,7 @@ ngx_si_init(ngx_conf_t *cf)
     }
 
     if (ngx_si_zone_add(cf, smcf) != NGX_OK
+        || ngx_si_revoked_init(cf, smcf) != NGX_OK
         || ngx_si_ticket_init(cf) != NGX_OK)
     {
         return NGX_ERROR;
@@ -395,7 +396,7 @@ ngx_si_init_process(ngx_cycle_t *cycle)
     ngx_si_zone_claim(proc);
 
     if (smcf->jwt) {
-        proc->auth = ngx_si_auth_create(cycle);
+        proc->auth = ngx_si_auth_create(cycle, smcf->revoked);
         if (proc->auth == NULL) {
             return NGX_ERROR;
         }

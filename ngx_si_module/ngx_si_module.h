@@ -79,6 +79,7 @@ typedef struct {
     ngx_array_t               pools;    /* of ngx_si_pool_t * */
     ngx_array_t               limit_zones;  /* of ngx_si_limit_zone_t * */
     ngx_shm_zone_t           *zone;
+    ngx_shm_zone_t           *revoked;  /* tokens */
     ngx_int_t                 request_id;   /* variable index */
     ngx_int_t                 client_addr;  /* likewise */
     ngx_si_origin_t          *origins;  /* all si_origin_secret */
@@ -273,6 +274,7 @@ struct ngx_si_ctx_s {
     ngx_str_t                 auth;     /* what became of its token */
     ngx_si_identity_t        *who;      /* NULL: the worker finds out */
     ngx_str_t                 credential;   /* an API key's id */
+    si_marks_t               *marks;    /* of a token; NULL: none */
     time_t                    until;    /* it or the token ends, 0: never */
     u_char                   *ticket;   /* SI_TICKET_MAX bytes at most, or NULL */
     int16_t                   slot;     /* where it was sent, or -1 */
@@ -365,6 +367,7 @@ struct ngx_si_proc_s {
     ngx_msec_t                census_at;
     ngx_str_t                 revoked[NGX_SI_REVOKED];  /* heap; a ring */
     ngx_uint_t                nrevoked;
+    ngx_uint_t                revoked_round;    /* of tokens, when last heard */
     ngx_si_row_t             *row;
     ngx_si_row_t              spare;    /* when the zone has no free row */
     ngx_msec_t                drain_end;
@@ -485,6 +488,15 @@ const char *ngx_si_push_take(ngx_si_link_t *link, const u_char *p,
     size_t len);
 /* an answer that was on its way when its credential was revoked */
 ngx_uint_t ngx_si_push_revoked(ngx_si_ctx_t *ctx);
+
+/* ngx_si_revoked.c */
+ngx_int_t ngx_si_revoked_init(ngx_conf_t *cf, ngx_si_main_conf_t *smcf);
+/* it changes with the table; 0: nothing was ever revoked */
+ngx_uint_t ngx_si_revoked_round(ngx_shm_zone_t *zone);
+ngx_uint_t ngx_si_revoked(ngx_shm_zone_t *zone, si_marks_t *marks);
+/* NULL, or why the link must be closed */
+const char *ngx_si_revoked_push(ngx_si_proc_t *proc, const u_char *p,
+    size_t len);
 
 /* ngx_si_open.c */
 /* the field of the request with that name, in lower case; `after`:

@@ -135,7 +135,7 @@ ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
 static void
 ngx_si_open_identity(ngx_si_writer_t *w, ngx_si_identity_t *who)
 {
-    u_char  until[8];
+    u_char  until[8], marks[SI_MARKS_SIZE];
 
     ngx_si_open_field(w, SI_T_ISSUER, who->issuer.data, who->issuer.len);
     ngx_si_open_field(w, SI_T_SUBJECT, who->subject.data, who->subject.len);
@@ -144,6 +144,9 @@ ngx_si_open_identity(ngx_si_writer_t *w, ngx_si_identity_t *who)
 
     si_put64(until, (uint64_t) who->expires * 1000);
     ngx_si_open_field(w, SI_T_UNTIL, until, sizeof(until));
+
+    si_marks_put(marks, &who->marks);
+    ngx_si_open_field(w, SI_T_MARKS, marks, sizeof(marks));
 }
 
 

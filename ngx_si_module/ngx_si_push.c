@@ -38,6 +38,9 @@ ngx_si_push_take(ngx_si_link_t *link, const u_char *p, size_t len)
     case SI_PUSH_GRANT:
         return ngx_si_quota_grant(link, &rest);
 
+    case SI_PUSH_TOKENS:
+        return ngx_si_revoked_push(link->pool->proc, rest.data, rest.len);
+
     default:
         return "unknown PUSH";
     }
@@ -125,6 +128,12 @@ ngx_uint_t
 ngx_si_push_revoked(ngx_si_ctx_t *ctx)
 {
     ngx_uint_t  i;
+
+    if (ctx->stream && ctx->marks
+        && ngx_si_revoked(ctx->proc->conf->revoked, ctx->marks))
+    {
+        return 1;
+    }
 
     if (!ctx->stream || ctx->credential.len == 0) {
         return 0;

@@ -223,9 +223,9 @@ static bool take_time(const si_jwt_t *t, const char *name, int64_t *out)
 
 static si_jwt_reason_t check_times(si_jwt_t *t, const si_jwt_policy_t *policy, int64_t now)
 {
-    int64_t nbf, iat;
+    int64_t nbf;
 
-    if (!take_time(t, "exp", &t->exp) || !take_time(t, "nbf", &nbf) || !take_time(t, "iat", &iat)) {
+    if (!take_time(t, "exp", &t->exp) || !take_time(t, "nbf", &nbf) || !take_time(t, "iat", &t->iat)) {
         return SI_JWT_CLAIMS;
     }
     if (si_jwt_claim(t, "exp") == NULL) {
@@ -234,7 +234,7 @@ static si_jwt_reason_t check_times(si_jwt_t *t, const si_jwt_policy_t *policy, i
     if (now >= t->exp + policy->leeway) {
         return SI_JWT_EXPIRED;
     }
-    return nbf > now + policy->leeway || iat > now + policy->leeway ? SI_JWT_EARLY : SI_JWT_OK;
+    return nbf > now + policy->leeway || t->iat > now + policy->leeway ? SI_JWT_EARLY : SI_JWT_OK;
 }
 
 static bool typ_fits(const si_jwt_t *t, const si_jwt_policy_t *policy)

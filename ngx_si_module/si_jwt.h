@@ -39,7 +39,8 @@
     X(CLIENT, "client", "the token is not meant for this service") \
     X(USE, "token_use", "the token is not meant for this service") \
     X(SUBJECT, "subject", "the token names no user") \
-    X(TENANT, "tenant", "the token names no tenant")
+    X(TENANT, "tenant", "the token names no tenant") \
+    X(REVOKED, "revoked", "the token was revoked")      /* said by ngx_si_auth_cache.c */
 
 typedef enum {
 #define SI_JWT_ENUM(id, name, text) SI_JWT_##id,
@@ -78,6 +79,7 @@ typedef struct {
     si_alg_t        alg;
     si_json_t       claims;                     /* set by si_jwt_verify(): claims.v[0] is the object */
     int64_t         exp;                        /* s since 1970; it is past at exp + leeway */
+    int64_t         iat;                        /* s since 1970; 0: it does not say */
 } si_jwt_t;
 
 /*

@@ -84,6 +84,10 @@ my %calls = (
         keeps('the WebSocket', JSON::PP->new->encode(\@seen));
         $ws->close;
     },
+    'POST /v1/revocations' => sub {
+        my ($other) = @_;
+        is_problem $other->json(POST => '/v1/revocations', { issuer => 'https://id.example', subject => 'ann' }), 403, 'forbidden', undef, 'nobody without the scope revokes';
+    },
     'POST /v1/tickets' => sub {
         my ($other) = @_;
         for ("/v1/conversations/$conv/events", "/v1/turns/$running/events") {

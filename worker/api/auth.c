@@ -2,6 +2,7 @@
 #include "api/problem.h"
 #include "api/routes.h"
 #include "store/key.h"
+#include "store/revoked.h"
 #include "store/verdict.h"
 
 /*
@@ -41,11 +42,35 @@ static str_t co_key(call_t *call)
     return key;
 }
 
+/* The token that the edge has verified was not revoked: nginx may not have heard of it yet. */
+static bool co_check_marks(call_t *call)
+{
+    si_marks_t marks;
+    int        rc;
+
+    if (call->marks == NULL) {
+        return true;
+    }
+    si_marks_get(call->marks, &marks);
+    rc = co_revoked(&marks);
+    if (rc == SI_EDENIED) {
+        co_problem(call, 401, "invalid_token", NULL, "the token was revoked");
+    } else if (rc) {
+        co_problem_rc(call, rc);
+    }
+    return rc == 0;
+}
+
 /* By a token that the edge has verified. */
 static bool co_authenticate_token(request_t *r)
 {
     call_t *call = r->call;
-    int     rc = co_identity(call->arena, call->org, call->issuer, call->subject, &r->who);
+    int     rc;
+
+    if (!co_check_marks(call)) {
+        return false;
+    }
+    rc = co_identity(call->arena, call->org, call->issuer, call->subject, &r->who);
 
     if (rc == SI_ENOENT) {
         co_problem(call, 403, "unknown_tenant", NULL, "the tenant that the token names is not known here");

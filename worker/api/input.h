@@ -16,6 +16,8 @@ json_t *co_input_object(request_t *r, size_t max, bool optional, const char *con
 int  co_input_members(request_t *r, json_t *o, const char *const *names);
 /* A string member: 0 and *out (STR_NULL when absent or null and not required), or -1: answered. Lengths in bytes. */
 int  co_input_string(request_t *r, const json_t *o, const char *name, bool required, size_t max, str_t *out);
+/* A time to come, RFC 3339, in a member that may be absent or null (0): ms since 1970. 0, or -1: answered. */
+int  co_input_time(request_t *r, const json_t *o, const char *name, uint64_t *out);
 /* ?limit= (1..100, default 50) and ?cursor= of a list. 0 or -1: answered. */
 int  co_input_page(request_t *r, int *limit, const char **cursor);
 /* A page of a list as the store gave it, `next` is the cursor of the one behind it or NULL; put() appends a row as JSON. */

@@ -16,6 +16,7 @@
 #include "run/co.h"
 #include "run/loop.h"
 #include "store/keyset.h"
+#include "store/revoked.h"
 
 #define FETCH_MS  10000         /* one request */
 #define LOOK_MS   250           /* another worker asks: what it got is looked for so often */
@@ -270,6 +271,7 @@ static void on_want(str_t name)
 
 static void on_hello(struct link *to)
 {
+    revoked_tell(to);
     for (size_t i = 0; i < proc.issuers->n; i++) {
         tell(to, &proc.issuers->all[i]);
     }

@@ -1,6 +1,4 @@
 /* /v1/keys: the API keys of a tenant's users. */
-#include <time.h>
-
 #include "api/input.h"
 #include "api/problem.h"
 #include "api/socket.h"
@@ -44,48 +42,6 @@ static void put_key(buf_t *b, const key_row_t *k, const char *key)
     buf_puts(b, "}");
 }
 
-/* Two digits, or -1. */
-static int two(const char *p)
-{
-    return p[0] >= '0' && p[0] <= '9' && p[1] >= '0' && p[1] <= '9' ? (p[0] - '0') * 10 + p[1] - '0' : -1;
-}
-
-/* RFC 3339, of the form 2026-01-31T23:59:59[.123]Z or with an offset as +01:00: ms since 1970, or 0. */
-static uint64_t time_of(str_t s)
-{
-    char      text[40];
-    struct tm t = { 0 }, same;
-    time_t    at;
-    char     *p;
-    int       h, m;
-
-    if (s.n >= sizeof(text)) {
-        return 0;
-    }
-    memcpy(text, s.p, s.n);
-    text[s.n] = '\0';
-    if (s.n < 20 || text[4] != '-' || text[10] != 'T' || !(p = strptime(text, "%Y-%m-%dT%H:%M:%S", &t)) || p != text + 19) {
-        return 0;
-    }
-    same = t;
-    at = timegm(&same);
-    if (at <= 0 || same.tm_mday != t.tm_mday || same.tm_sec != t.tm_sec) {
-        return 0;                               /* there is no 31st of February */
-    }
-    if (*p == '.') {
-        p += 1 + strspn(p + 1, "0123456789");
-    }
-    if (strcmp(p, "Z") != 0) {
-        if (strlen(p) != 6 || (*p != '+' && *p != '-') || p[3] != ':' || (h = two(p + 1)) < 0 || h > 23 || (m = two(p + 4)) < 0
-            || m > 59)
-        {
-            return 0;
-        }
-        at -= (*p == '+' ? 1 : -1) * (h * 3600 + m * 60);
-    }
-    return at > 0 ? (uint64_t) at * 1000 : 0;
-}
-
 /* "scopes": a list of known words. 0 or -1: answered. */
 static int co_scopes(request_t *r, const json_t *o, const char **out)
 {
@@ -108,26 +64,6 @@ static int co_scopes(request_t *r, const json_t *o, const char **out)
     return 0;
 }
 
-/* 0 or -1: answered. */
-static int co_expires(request_t *r, const json_t *o, uint64_t *out)
-{
-    str_t text;
-
-    *out = 0;
-    if (co_input_string(r, o, "expires", false, 40, &text)) {
-        return -1;
-    }
-    if (!text.p) {
-        return 0;
-    }
-    *out = time_of(text);
-    if (*out <= clock_wall_ms()) {
-        co_problem(r->call, 422, "invalid_field", "expires", "must be a time to come, as 2030-01-31T12:00:00Z");
-        return -1;
-    }
-    return 0;
-}
-
 /* The body. 0 or -1: answered. */
 static int co_read(request_t *r, key_new_t *k)
 {
@@ -137,7 +73,7 @@ static int co_read(request_t *r, key_new_t *k)
 
     if (co_input_idempotency(r, &k->idem) || !(o = co_input_object(r, BODY_MAX, true, names, &text))
         || co_input_string(r, o, "name", false, NAME_BYTES, &name) || co_input_string(r, o, "user", false, NAME_BYTES, &user)
-        || co_scopes(r, o, &k->scopes) || co_expires(r, o, &k->expires))
+        || co_scopes(r, o, &k->scopes) || co_input_time(r, o, "expires", &k->expires))
     {
         return -1;
     }

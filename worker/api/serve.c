@@ -23,6 +23,7 @@
 #include "run/loop.h"
 #include "run/master.h"
 #include "store/quota.h"
+#include "store/revoked.h"
 #include "store/verdict.h"
 #include "turn/bus.h"
 #include "turn/conv.h"
@@ -139,6 +140,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     }
     links_load(turns_running);
     quotas_init();
+    revoked_init(sockets_tokens_gone);
     issuers_init();
     co_spawn("start", co_start, (void *) (uintptr_t) died);
     loop_run();

@@ -9,6 +9,7 @@
 #include "conf/conf.h"
 #include "link/frame.h"
 #include "run/loop.h"
+#include "store/revoked.h"
 
 #define PIECE        (32u << 10)        /* of one DATA frame: at least a frame of WS_FRAME_MAX */
 #define WRITE_MS     300000             /* the edge closes clients that take nothing long before (si_stream_stall) */
@@ -50,6 +51,20 @@ void sockets_key_gone(const char *key_id)
 
         if (s->r->who.key_id && strcmp(s->r->who.key_id, key_id) == 0) {
             s->revoked = true;
+            wait_wake(&s->wake, 0);
+        }
+    }
+}
+
+void sockets_tokens_gone(void)
+{
+    list_each(it, &proc.sockets->all) {
+        socket_t  *s = list_entry(it, socket_t, node);
+        si_marks_t marks;
+
+        if (s->r->call->marks != NULL) {
+            si_marks_get(s->r->call->marks, &marks);
+            s->revoked = s->revoked || revoked(&marks);
             wait_wake(&s->wake, 0);
         }
     }
@@ -285,7 +300,7 @@ static void watch_time(socket_t *s)
     uint64_t now = loop_now(), ping = proc.conf->websocket_ping;
 
     if (s->revoked) {
-        socket_close(s, WS_POLICY, STR("the key was revoked"));
+        socket_close(s, WS_POLICY, STR("the credential was revoked"));
     } else if (s->leave && now >= s->leave) {
         socket_close(s, WS_RESTART, STR("the worker restarts"));
     } else if (s->asked ? now >= s->asked + ping : now >= s->heard + ping) {

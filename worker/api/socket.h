@@ -60,7 +60,7 @@ typedef struct socket {
 
     uint64_t   heard, asked;        /* loop_now() of the last byte of the client; of a ping since, 0: none */
     uint64_t   leave;               /* when it is asked to reconnect because the worker drains; 0: not yet */
-    bool       revoked;             /* its key is */
+    bool       revoked;             /* its credential is */
 } socket_t;
 
 /* Sets proc.sockets. */
@@ -70,6 +70,8 @@ size_t sockets_count(void);
 void   sockets_drain(void);
 /* Those of a key that was revoked are closed with 1008. */
 void   sockets_key_gone(const char *key_id);
+/* Likewise those of tokens that are revoked by now. */
+void   sockets_tokens_gone(void);
 
 /* Queues the frames of a message, or closes the socket when they do not fit. */
 void   socket_put(socket_t *s, ws_op_t op, str_t data);

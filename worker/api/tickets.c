@@ -10,6 +10,7 @@
 #include "conf/conf.h"
 #include "run/co.h"
 #include "store/key.h"
+#include "store/revoked.h"
 #include "store/ticket.h"
 
 #define BODY_MAX    4096
@@ -73,13 +74,17 @@ static void co_put_ticket(request_t *r, const ticket_new_t *t, const char *ticke
 
 void co_ticket_create(request_t *r)
 {
-    char         ticket[KEY_LEN + 1], hash[65];
+    char         ticket[KEY_LEN + 1], hash[65], marks[2 * SI_MARKS_SIZE + 1];
     ticket_new_t t = { .hash = hash };
     const char  *expires;
     int          rc;
 
     if (co_read(r, &t)) {
         return;
+    }
+    if (r->call->marks) {
+        hex_encode(marks, r->call->marks, SI_MARKS_SIZE);
+        t.marks = marks;
     }
     ticket_new(ticket);
     key_hash(str_of(ticket), hash);
@@ -102,12 +107,27 @@ static bool from_own_page(call_t *call)
     return !call_header(call, "origin").p && (!site.p || str_is(site, "same-origin"));
 }
 
+/* Of the token that asked for it: the call has them from now on. */
+static int co_take_marks(call_t *call, const char *hex)
+{
+    uint8_t   *raw = arena_alloc(call->arena, SI_MARKS_SIZE);
+    si_marks_t marks;
+
+    if (!hex_decode(raw, SI_MARKS_SIZE, str_of(hex))) {
+        return 0;                           /* a key asked for it */
+    }
+    si_marks_get(raw, &marks);
+    call->marks = raw;
+    return co_revoked(&marks);
+}
+
 bool co_authenticate_ticket(request_t *r)
 {
     call_t      *call = r->call;
     str_t        origin = call_header(call, "origin");
     char         hash[65], nobody[UUID_LEN + 1];
     ticket_use_t use = { .hash = hash, .same = from_own_page(call) };
+    const char  *marks;
     int          rc = SI_EDENIED;
 
     if (str_is(call->method, "GET") && ticket_valid(call->ticket)) {
@@ -116,7 +136,8 @@ bool co_authenticate_ticket(request_t *r)
         use.path = arena_printf(call->arena, "%.*s", STR_ARG(call->path));
         use.origin = origin.p ? arena_printf(call->arena, "%.*s", STR_ARG(origin)) : NULL;
         use.request = call->key.n ? arena_printf(call->arena, "%.*s", STR_ARG(call->key)) : nobody;
-        rc = co_store_ticket_use(call->arena, &use, &r->who);
+        rc = co_store_ticket_use(call->arena, &use, &r->who, &marks);
+        rc = rc ? rc : co_take_marks(call, marks);
     }
     if (rc == SI_EDENIED) {
         co_problem(call, 401, "invalid_ticket", NULL, "the ticket is unknown, expired, used already, or for another path or origin");

@@ -55,3 +55,25 @@ void random_bytes(void *p, size_t n)
         n -= (size_t) got;
     }
 }
+
+static int digit_of(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool hex_decode(void *out, size_t n, str_t hex)
+{
+    uint8_t *p = out;
+
+    if (hex.n != 2 * n) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        int hi = digit_of(hex.p[2 * i]), lo = digit_of(hex.p[2 * i + 1]);
+        if (hi < 0 || lo < 0) {
+            return false;
+        }
+        p[i] = (uint8_t) (hi << 4 | lo);
+    }
+    return true;
+}

@@ -34,6 +34,7 @@ typedef struct proc {
     struct sockets  *sockets;  /* api/socket */
     struct feeds    *feeds;    /* turn/feed */
     struct verdicts *verdicts; /* store/verdict */
+    struct revoked  *revoked;  /* store/revoked */
     struct quotas   *quotas;   /* store/quota */
     struct gateway  *gateway;  /* llm/gateway */
     struct ledger   *ledger;   /* llm/ledger */

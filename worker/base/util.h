@@ -28,6 +28,8 @@ bool uuid_lower(str_t s, char out[UUID_LEN + 1]);
 
 /* Lower-case hex with NUL; out holds 2n + 1 bytes. */
 void hex_encode(char *out, const void *p, size_t n);
+/* n bytes from 2n lower-case digits; false: it is not that. */
+bool hex_decode(void *out, size_t n, str_t hex);
 /* SHA-256 (FIPS 180-4) by OpenSSL. */
 void sha256(uint8_t out[SHA256_LEN], const void *p, size_t n);
 /* HMAC with SHA-256 (RFC 2104). */

@@ -15,6 +15,8 @@ typedef struct {
     const char *files[FILES_MAX];
     size_t      nfiles;
     const char *worker_role, *name, *scopes, *expires;
+    const char *issuer, *kind, *value;      /* of tokens */
+    bool        twice;          /* two kinds were named */
     char      **args;           /* behind the command's words */
     const char *database;
     conf_t     *conf;
@@ -40,6 +42,11 @@ static const char help[] =
     "      the keys of a tenant, without what is secret\n"
     "  key revoke TENANT ID\n"
     "      revoke a key: all workers are told, through Redis\n"
+    "\n"
+    "  token revoke TENANT --issuer URL --jti ID|--subject USER [--expires WHEN]\n"
+    "  token revoke TENANT --digest SHA256 [--expires WHEN]\n"
+    "      revoke tokens of an issuer: one, by its id or its digest, or all that a user has by now; WHEN they end by\n"
+    "      themselves, 30 days if not said; all workers are told, through Redis\n"
     "\n"
     "  -c FILE    configuration of the workers (conf/si.yaml); a later file lies over the earlier ones\n"
     "  --help\n"
@@ -90,11 +97,34 @@ static int key_revoke(const ctl_t *c)
     return 0;
 }
 
+static int token_revoke(const ctl_t *c)
+{
+    admin_tokens_t gone;
+    int            rc;
+
+    if (!c->kind || c->twice) {
+        fputs("sictl: token revoke takes one of --jti, --subject and --digest (see --help)\n", stderr);
+        return SI_EINVAL;
+    }
+    rc = admin_token_revoke(c->database, &(admin_revoke_t) { c->args[0], c->kind, c->issuer, c->value, c->expires }, &gone);
+    if (rc) {
+        return rc;
+    }
+    printf("revoked %s %s\n", c->kind, c->value);
+    fflush(stdout);
+    if (tell_tokens_gone(c->conf->redis_url, &gone)) {
+        fprintf(stderr, "sictl: Redis is away: workers go on taking such tokens for auth.cache\n");
+        return SI_EUNAVAIL;
+    }
+    return 0;
+}
+
 static const command_t commands[] = {
     { "migrate", "no argument", "r", 0, migrate },
     { "key create", "a tenant and a user", "nse", 2, key_create },
     { "key list", "a tenant", "", 1, key_list },
     { "key revoke", "a tenant and the id of a key", "", 2, key_revoke },
+    { "token revoke", "a tenant", "ijude", 1, token_revoke },
 };
 
 /* --- the command line --- */
@@ -116,6 +146,13 @@ static const command_t *command_of(char **args, int nargs, int *n)
     return NULL;
 }
 
+static void take_kind(ctl_t *c, const char *kind)
+{
+    c->twice = c->kind != NULL;
+    c->kind = kind;
+    c->value = optarg;
+}
+
 static int take_option(ctl_t *c, int option)
 {
     switch (option) {
@@ -129,6 +166,10 @@ static int take_option(ctl_t *c, int option)
     case 'n': c->name = optarg;        return 0;
     case 's': c->scopes = optarg;      return 0;
     case 'e': c->expires = optarg;     return 0;
+    case 'i': c->issuer = optarg;      return 0;
+    case 'j': take_kind(c, "jti");     return 0;
+    case 'u': take_kind(c, "subject"); return 0;
+    case 'd': take_kind(c, "digest");  return 0;
     case 'h': fputs(help, stdout);     exit(0);
     default:  return EXIT_USAGE;       /* getopt has said why */
     }
@@ -139,9 +180,11 @@ static int parse(ctl_t *c, int argc, char **argv, const command_t **command)
     static const struct option options[] = {
         { "worker-role", required_argument, NULL, 'r' }, { "name", required_argument, NULL, 'n' },
         { "scopes", required_argument, NULL, 's' },      { "expires", required_argument, NULL, 'e' },
+        { "issuer", required_argument, NULL, 'i' },      { "jti", required_argument, NULL, 'j' },
+        { "subject", required_argument, NULL, 'u' },     { "digest", required_argument, NULL, 'd' },
         { "help", no_argument, NULL, 'h' },              { NULL, 0, NULL, 0 },
     };
-    char used[8] = "";
+    char used[16] = "";
     int  option, words, rc;
 
     while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {

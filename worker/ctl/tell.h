@@ -4,7 +4,8 @@
 
 #include "store/admin.h"
 
-/* Tells all workers, through Redis, that a key was revoked. Waits 5 s at most. 0 or SI_E*. */
+/* Tells all workers, through Redis, that a key was revoked, or tokens were. Waits 5 s at most. 0 or SI_E*. */
 int tell_key_gone(const char *redis_url, const admin_gone_t *gone);
+int tell_tokens_gone(const char *redis_url, const admin_tokens_t *gone);
 
 #endif

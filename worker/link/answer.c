@@ -82,6 +82,9 @@ static void put_credential(buf_t *b, const call_t *call)
     uint8_t until[8];
 
     put_text(b, SI_T_CREDENTIAL, call->credential);
+    if (call->marks != NULL) {
+        put_field(b, SI_T_MARKS, call->marks, SI_MARKS_SIZE);
+    }
     if (call->until > 0) {
         si_put64(until, call->until);
         put_field(b, SI_T_UNTIL, until, sizeof until);

@@ -160,6 +160,9 @@ static const char *open_field(call_core_t *c, const si_field_t *f)
         }
         c->pub.until = si_get64(f->data);
         return NULL;
+    case SI_T_MARKS:
+        c->pub.marks = f->data;
+        return f->length == SI_MARKS_SIZE ? NULL : "OPEN: malformed marks";
     default:
         return "OPEN: unknown field";
     }

@@ -19,6 +19,7 @@ typedef struct call {
     const struct face *face;    /* in whose words errors are told (api/face.h); NULL: problem+json */
     const char *tenant, *user, *turn;   /* set by the handler before call_head(): HEAD fields for the access log */
     const char *credential;     /* the same, of a key: its id, by which links_push() ends the stream; NULL: none */
+    const uint8_t *marks;       /* of a token, si_marks_put(), by which links_push() ends the stream; NULL: none */
     uint64_t    until;          /* ms since 1970: the stream ends with its credential; 0: never */
     int      status;            /* sent by call_head(), 0 before */
 } call_t;

@@ -46,7 +46,9 @@
  *                                 <-    PUSH u8 kind, bytes       KEYS: a key set of that name (si_keys_put), when
  *                                       the link comes up and when there is a newer one.
  *                                       REVOKED: a credential as HEAD has named it; its streams
- *                                       end, and those whose HEAD is under way
+ *                                       end, and those whose HEAD is under way.
+ *                                       TOKENS: si_revoked_put(), one or more, when the link comes
+ *                                       up and when tokens are revoked: they count no more
  *
  * When a link dies the edge opens, at another worker and once for each mirror
  * with readers, a call whose reader is the mirror itself: OPEN with T_RESUME
@@ -63,7 +65,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#define SI_LINK_VERSION   2u             /* of both sides, or the link is closed */
+#define SI_LINK_VERSION   3u             /* of both sides, or the link is closed */
 #define SI_FRAME_HEAD     16u
 #define SI_FRAME_MAX      (8u << 20)     /* log DATA: one event may hold a whole message */
 #define SI_OPEN_MAX       (128u << 10)   /* OPEN and HEAD: all fields together */
@@ -110,7 +112,8 @@ enum si_frame_flag {
 enum si_push_kind {
     SI_PUSH_KEYS = 1,       /* si_keys_put() */
     SI_PUSH_REVOKED = 2,    /* a credential of SI_KEY_MAX bytes at most */
-    SI_PUSH_GRANT           /* si_grant_put(), to the edge process that asked */
+    SI_PUSH_GRANT,          /* si_grant_put(), to the edge process that asked */
+    SI_PUSH_TOKENS          /* one or more of si_revoked_put() */
 };
 
 /* Fields of HELLO, OPEN and HEAD: {u8 tag; u32 length; bytes}. */
@@ -138,6 +141,7 @@ enum si_tag {
     SI_T_CREDENTIAL,    /* HEAD of a stream: the API key's id, which PUSH names when it is revoked */
     SI_T_UNTIL,         /* HEAD of a stream or WebSocket, OPEN with T_SUBJECT: u64 ms since 1970, when its credential ends */
     SI_T_TICKET,        /* OPEN: value of the argument "ticket", whose bytes in SI_T_ARGS are hidden; only the edge says this */
+    SI_T_MARKS,         /* OPEN with T_SUBJECT, HEAD of a stream that was opened with a token or its ticket: si_marks_put() */
     SI_T_TAGS
 };
 
@@ -365,6 +369,60 @@ static inline int si_keys_get(const uint8_t *p, size_t n, si_keys_t *k)
     k->text = k->name + k->name_len;
     k->text_len = (uint32_t) (n - SI_KEYS_HEAD - k->name_len);
     return 1;
+}
+
+/*
+ * By what a token can be revoked: its id (claim jti), its user, or itself. Each mark is the first 8 bytes of
+ * SHA-256(kind NUL tenant NUL issuer NUL value), little-endian; 0: it has none. Kinds and values: "jti"; "subject", the user's name
+ * at the issuer; "digest", SHA-256 of the token in lower-case hex, whose issuer here is "". Tenant is what the token names, an
+ * id or a name; if it has 36 bytes, its letters A-Z are small.
+ */
+#define SI_MARKS       3
+#define SI_MARKS_SIZE  32u
+
+typedef struct {
+    uint64_t mark[SI_MARKS];
+    uint64_t issued;        /* s since 1970 (claim iat); 0: it does not say */
+} si_marks_t;
+
+static inline void si_marks_put(uint8_t *p, const si_marks_t *m)
+{
+    for (int i = 0; i < SI_MARKS; i++) {
+        si_put64(p + 8 * i, m->mark[i]);
+    }
+    si_put64(p + 8 * SI_MARKS, m->issued);
+}
+
+static inline void si_marks_get(const uint8_t *p, si_marks_t *m)
+{
+    for (int i = 0; i < SI_MARKS; i++) {
+        m->mark[i] = si_get64(p + 8 * i);
+    }
+    m->issued = si_get64(p + 8 * SI_MARKS);
+}
+
+/* All tokens with this mark that were issued at `before` or earlier are revoked; nobody need know it after `until`. */
+typedef struct {
+    uint64_t mark;
+    uint64_t before;        /* s since 1970; UINT64_MAX: whenever they were */
+    uint64_t until;         /* s since 1970 */
+} si_revoked_t;
+
+#define SI_REVOKED_SIZE  24u
+#define SI_REVOKED_MAX   4096u          /* revocations that count at once; each has two marks, of the tenant's id and of its name */
+
+static inline void si_revoked_put(uint8_t *p, const si_revoked_t *r)
+{
+    si_put64(p, r->mark);
+    si_put64(p + 8, r->before);
+    si_put64(p + 16, r->until);
+}
+
+static inline void si_revoked_get(const uint8_t *p, si_revoked_t *r)
+{
+    r->mark = si_get64(p);
+    r->before = si_get64(p + 8);
+    r->until = si_get64(p + 16);
 }
 
 #endif

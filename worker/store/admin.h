@@ -31,4 +31,20 @@ typedef struct {
 /* Revokes a key by its id; one that is revoked already stays so. 0 or SI_E*. */
 int admin_key_revoke(const char *conninfo, const char *tenant, const char *key_id, admin_gone_t *gone);
 
+/* Tokens that were revoked, likewise (store/revoked.h). */
+typedef struct {
+    char     tenant[UUID_LEN + 1], marks[33];
+    uint64_t before, until;
+} admin_tokens_t;
+
+typedef struct {
+    const char *tenant;             /* its name */
+    const char *kind;               /* "jti", "subject" or "digest" */
+    const char *issuer, *value;     /* issuer: NULL for a digest */
+    const char *expires;            /* as admin_key_t, within 30 days; NULL: after those */
+} admin_revoke_t;
+
+/* Revokes tokens of a tenant's users. 0 or SI_E*. */
+int admin_token_revoke(const char *conninfo, const admin_revoke_t *t, admin_tokens_t *gone);
+
 #endif

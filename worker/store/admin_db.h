@@ -17,4 +17,9 @@ int  admin_run(PGconn *pg, const char *what, const char *sql);
 /* One statement with up to 8 parameters; *r is NULL on error and cleared by the caller otherwise. 0 or SI_E*. */
 int  admin_query(PGconn *pg, const char *what, PGresult **r, const char *sql, int n, const char *const *params);
 
+/* admin_keys.c. Begins a transaction that sees what the tenant of this name has, which must be there; its id. 0 or SI_E* (said). */
+int  admin_see(PGconn *pg, const char *tenant, char id[UUID_LEN + 1]);
+/* --expires: a duration from now, or a time. Its text for timestamptz; Postgres reads it. 0 or SI_E* (said). */
+int  admin_expiry(PGconn *pg, const char *text, char out[64]);
+
 #endif

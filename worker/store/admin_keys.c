@@ -82,8 +82,7 @@ static int user_of(PGconn *pg, const char *tenant, const char *name, char id[UUI
     return rc ? rc : found ? set(pg, "si.user_id", id) : SI_ECONFLICT;
 }
 
-/* --expires: a duration from now, or a time. Its text for timestamptz; Postgres reads it. */
-static int expiry_of(PGconn *pg, const char *text, char out[64])
+int admin_expiry(PGconn *pg, const char *text, char out[64])
 {
     uint64_t    ms;
     const char *params[] = { text };
@@ -116,7 +115,7 @@ static int add_key(PGconn *pg, const char *tenant, const char *user, const char 
     char        id[UUID_LEN + 1], hash[65], hint[KEY_HINT + 1], expires[64];
     const char *params[] = { tenant, user, id, hash, hint, k->scopes, k->name, k->expires ? expires : NULL };
     PGresult   *r;
-    int         rc = k->expires ? expiry_of(pg, k->expires, expires) : 0;
+    int         rc = k->expires ? admin_expiry(pg, k->expires, expires) : 0;
 
     uuid_new(id);
     key_hash(str_of(key), hash);
@@ -172,8 +171,7 @@ int admin_key_create(const char *conninfo, const admin_key_t *k)
     return rc;
 }
 
-/* Begins a transaction that sees all keys of the tenant, which must be there. */
-static int see_keys(PGconn *pg, const char *tenant, char id[UUID_LEN + 1])
+int admin_see(PGconn *pg, const char *tenant, char id[UUID_LEN + 1])
 {
     bool found = false;
     int  rc = admin_run(pg, "cannot read the keys", "BEGIN");
@@ -208,7 +206,7 @@ int admin_key_list(const char *conninfo, const char *tenant)
     PGresult *r;
     int       rc = admin_open(conninfo, &pg);
 
-    rc = rc ? rc : see_keys(pg, tenant, id);
+    rc = rc ? rc : admin_see(pg, tenant, id);
     rc = rc ? rc : admin_query(pg, "cannot read the keys", &r,
                                "SELECT k.key_id, k.hint, " SECONDS_TEXT("k.created_at") ", " SECONDS_TEXT("k.expires_at") ", "
                                SECONDS_TEXT("k.revoked_at") ", coalesce(nullif(k.scopes, ''), '-'), u.name, k.name"
@@ -225,7 +223,7 @@ static int revoke(PGconn *pg, const char *tenant, const char *key_id, admin_gone
 {
     const char *params[] = { gone->tenant, key_id };
     PGresult   *r;
-    int         rc = see_keys(pg, tenant, gone->tenant);
+    int         rc = admin_see(pg, tenant, gone->tenant);
 
     params[0] = gone->tenant;
     rc = rc ? rc : admin_query(pg, "cannot revoke the key", &r,

@@ -16,6 +16,7 @@ static const struct {
     { "user_identity", "SELECT, INSERT" },
     { "api_key", "SELECT, INSERT (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at), UPDATE (revoked_at)" },
     { "ticket", "SELECT, INSERT, UPDATE (used_by), DELETE" },
+    { "token_revocation", "SELECT, INSERT, UPDATE (revoked_at, expires_at), DELETE" },
     { "conversation", "SELECT, INSERT, UPDATE" },
     { "turn", "SELECT, INSERT, UPDATE" },
     { "message", "SELECT, INSERT" },

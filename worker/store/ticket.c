@@ -12,12 +12,12 @@ int co_store_ticket_new(arena_t *a, const identity_t *who, const ticket_new_t *t
 
     pg_add(b, "DELETE FROM ticket WHERE tenant_id = $1 AND user_id = $2 AND expires_at < now()", 2, who->tenant, who->user);
     pg_add(b,
-           "INSERT INTO ticket (tenant_id, user_id, hash, key_id, scopes, path, origin, credential_ends, expires_at)"
+           "INSERT INTO ticket (tenant_id, user_id, hash, key_id, scopes, path, origin, credential_ends, expires_at, marks)"
            " VALUES ($1, $2, decode($3, 'hex'), $4, $5, $6, $7, to_timestamp($8::float8 / 1000),"
-           "  least(now() + $9::float8 * interval '1 millisecond', to_timestamp($8::float8 / 1000)))"
+           "  least(now() + $9::float8 * interval '1 millisecond', to_timestamp($8::float8 / 1000)), decode($10, 'hex'))"
            " RETURNING " TIME_TEXT("expires_at") " AS expires",
-           9, who->tenant, who->user, t->hash, who->key_id[0] ? who->key_id : NULL, who->scopes, t->path, t->origin,
-           who->expires ? row_number(a, (int64_t) who->expires) : NULL, row_number(a, (int64_t) t->life));
+           10, who->tenant, who->user, t->hash, who->key_id[0] ? who->key_id : NULL, who->scopes, t->path, t->origin,
+           who->expires ? row_number(a, (int64_t) who->expires) : NULL, row_number(a, (int64_t) t->life), t->marks);
     rc = co_store_run(b, "pg:ticket_new");
     if (rc == 0) {
         *expires = row_text(b, 1, 0, "expires");
@@ -26,7 +26,7 @@ int co_store_ticket_new(arena_t *a, const identity_t *who, const ticket_new_t *t
 }
 
 /* As co_store_key(): the hash admits its row, which says who is asking; under that name the rest is checked. */
-int co_store_ticket_use(arena_t *a, const ticket_use_t *t, identity_t *out)
+int co_store_ticket_use(arena_t *a, const ticket_use_t *t, identity_t *out, const char **marks)
 {
     pg_batch_t *b = pg_batch(a, NULL, NULL);
     int         rc;
@@ -42,7 +42,7 @@ int co_store_ticket_use(arena_t *a, const ticket_use_t *t, identity_t *out)
            "  set_config('si.user_id', coalesce((SELECT user_id::text FROM t), " NIL "), true)", 1, t->hash);
     pg_add(b, "SELECT set_config('si.key_hash', '', true)", 0);
     pg_add(b,
-           "SELECT t.tenant_id, t.user_id, t.key_id, t.scopes,"
+           "SELECT t.tenant_id, t.user_id, t.key_id, t.scopes, encode(t.marks, 'hex') AS marks,"
            "  floor(extract(epoch FROM least(t.credential_ends, k.expires_at)) * 1000)::bigint AS ends"
            " FROM ticket t JOIN app_user u ON u.tenant_id = t.tenant_id AND u.user_id = t.user_id"
            " JOIN tenant n ON n.tenant_id = t.tenant_id"
@@ -58,6 +58,7 @@ int co_store_ticket_use(arena_t *a, const ticket_use_t *t, identity_t *out)
     if (pg_affected(b, 1) != 1 || pg_rows(b, 4) != 1) {
         return SI_EDENIED;
     }
+    *marks = row_text(b, 4, 0, "marks");
     *out = (identity_t) {
         .tenant = row_text(b, 4, 0, "tenant_id"),
         .user = row_text(b, 4, 0, "user_id"),

@@ -12,6 +12,7 @@ typedef struct {
     const char *path;           /* which it is for, 1 to 200 bytes */
     const char *origin;         /* of the page that it is for, at most 300 bytes; NULL: any */
     uint64_t    life;           /* ms */
+    const char *marks;          /* of the token that asks for it, 64 hex digits; NULL: a key does */
 } ticket_new_t;
 
 /* It ends with the caller's credential at the latest. *expires: RFC 3339, ms, UTC. The user's tickets that have expired are deleted. */
@@ -26,8 +27,8 @@ typedef struct {
 
 /*
  * Uses it up. SI_EDENIED: unknown, expired, used by another request, for another path or origin (then it is not used up), or
- * whoever asked for it may not call any more. out->expires is the end of that credential.
+ * whoever asked for it may not call any more. out->expires is the end of that credential, *marks those of a token or "".
  */
-int co_store_ticket_use(arena_t *a, const ticket_use_t *t, identity_t *out);
+int co_store_ticket_use(arena_t *a, const ticket_use_t *t, identity_t *out, const char **marks);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/logger.h"
 #include "base/proc.h"
 #include "io/redis.h"
+#include "store/revoked.h"
 #include "store/verdict.h"
 #include "turn/presence.h"
 
@@ -69,6 +70,13 @@ void bus_key_gone(const char *tenant, const char *user, const char *key_id, str_
     }
 }
 
+void bus_token_gone(const char *tenant, const char *user, str_t marks, uint64_t before, uint64_t until)
+{
+    if (publish(BUS_EVERYBODY, "token", tenant, user, tenant, before, until, marks)) {
+        log_line(LOG_WARN, "tokens were revoked that other workers take for auth.cache more, since Redis is away", NULL);
+    }
+}
+
 static bool parse(str_t text, bus_msg_t *m)
 {
     const char *end = text.n ? memchr(text.p, '\n', text.n) : NULL;
@@ -93,6 +101,7 @@ static void got(str_t channel, str_t text, void *arg)
     if (!text.p) {
         if (str_is(channel, BUS_EVERYBODY)) {
             verdicts_doubt();
+            revoked_doubt();
         }
         return;                         /* who waits for an answer has a deadline */
     }
@@ -109,6 +118,8 @@ static void got(str_t channel, str_t text, void *arg)
     } else if (strcmp(m.type, "key") == 0) {
         verdict_drop(m.body);
         hooks->key_gone(m.conversation);
+    } else if (strcmp(m.type, "token") == 0) {
+        revoked_heard(m.body, m.a, m.b);
     } else {
         follower_got(&m);
     }

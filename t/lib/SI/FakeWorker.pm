@@ -13,7 +13,7 @@ our %F = map { $NAMES[$_] => $_ } 1 .. $#NAMES;
 our %FL = (BODY => 1, LAST => 2, LOG => 4, EVENT => 8, ABORT => 16);
 our %T = (VERSION => 1, PEER => 2, METHOD => 3, PATH => 4, ARGS => 5, HEADER => 6, ADDR => 7, CALL_KEY => 8, RESUME => 9,
     TENANT => 10, LAST_ID => 11, STATUS => 12, LENGTH => 13, USER => 14, TURN => 15, STREAM => 16, ISSUER => 17, SUBJECT => 18, ORG => 19, SCOPES => 20,
-    CREDENTIAL => 21, UNTIL => 22, TICKET => 23);
+    CREDENTIAL => 21, UNTIL => 22, TICKET => 23, MARKS => 24);
 my %TAG = reverse %T;
 
 sub frame_bytes { my ($type, $flags, $id, $p) = @_; return pack('VCCvQ<', length $p, $type, $flags, 0, $id) . $p }
@@ -47,7 +47,7 @@ sub accepted {
     # a silent worker never greets, an unborn one greets wrongly, one that goes says so at once
     return if $self->{silent};
     $self->{greeted}++;
-    $self->raw($link, frame_bytes($F{HELLO}, 0, 0, $self->{hello} // field(VERSION => pack 'V', 2) . field(PEER => $self->{name}))
+    $self->raw($link, frame_bytes($F{HELLO}, 0, 0, $self->{hello} // field(VERSION => pack 'V', 3) . field(PEER => $self->{name}))
         . ($self->{goes} ? frame_bytes($F{GOAWAY}, 0, 0, '') : ''));
 }
 
@@ -139,7 +139,7 @@ use warnings;
 
 sub send_frame { my ($self, $type, $flags, $p) = @_; $self->{worker}->send_frame($self->{link}, $type, $flags, $self->{id}, $p); return $self }
 
-# head(status, %options): type, length, stream, tenant, user, turn, credential, until, headers => [name, value, …]
+# head(status, %options): type, length, stream, tenant, user, turn, credential, marks, until, headers => [name, value, …]
 sub head {
     my ($self, $status, %o) = @_;
     return $self->send_frame(HEAD => 0, head_bytes($status, %o));
@@ -151,7 +151,7 @@ sub head_bytes {
     $p .= SI::FakeWorker::field(HEADER => "Content-Type\0$o{type}") if $o{type};
     $p .= SI::FakeWorker::field(LENGTH => pack 'V', $o{length}) if defined $o{length};
     $p .= SI::FakeWorker::field(STREAM => '') if $o{stream};
-    for (qw(tenant user turn credential)) { $p .= SI::FakeWorker::field(uc, $o{$_}) if defined $o{$_} }
+    for (qw(tenant user turn credential marks)) { $p .= SI::FakeWorker::field(uc, $o{$_}) if defined $o{$_} }
     $p .= SI::FakeWorker::field(UNTIL => pack 'Q<', $o{until}) if $o{until};
     my @h = @{ $o{headers} || [] };
     while (my ($n, $v) = splice @h, 0, 2) { $p .= SI::FakeWorker::field(HEADER => "$n\0$v") }
