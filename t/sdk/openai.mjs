@@ -1,13 +1,12 @@
-/* Driven by openai.t: node openai.mjs URL KEY PORT-FOR-AIMOCK */
+/* Driven by openai.t: node openai.mjs URL KEY */
 import OpenAI from 'openai';
 import { zodResponseFormat } from 'openai/helpers/zod';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { APICallError, Output, generateText, stepCountIs, streamText, tool } from 'ai';
-import { LLMock } from '@copilotkit/aimock';
 import { z } from 'zod';
 import { ask, fails, is, ok, run } from './tap.mjs';
 
-const [url, apiKey, port] = process.argv.slice(2);
+const [url, apiKey] = process.argv.slice(2);
 const baseURL = `${url}/v1`;
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0, timeout: 30_000 });
 const model = 'fake-1', messages = [{ role: 'user', content: 'Hello' }];
@@ -134,7 +133,7 @@ async function aborts() {
 async function models() {
     const list = [];
     for await (const m of client.models.list()) list.push(m.id);
-    is(list, ['offline', 'lexical', 'fake-1', 'mock-1', 'default', 'embeddings'], 'openai: the models');
+    is(list, ['offline', 'lexical', 'fake-1', 'default', 'embeddings'], 'openai: the models');
     is((await client.models.retrieve('fake-1')).owned_by, 'fake', 'openai: one of them');
 }
 
@@ -187,35 +186,6 @@ async function vercelFails() {
     ok(true, 'ai: what is aborted closes the provider');
 }
 
-/* --- aimock as the provider --- */
-
-async function aimock() {
-    const mock = new LLMock({ port: Number(port), logLevel: 'silent' });
-    const create = (content, more) => client.chat.completions.create({ model: 'mock-1', messages: [{ role: 'user', content }], ...more });
-    mock.onMessage('hello', { content: 'Hi from the mock, which says a little more.', usage: { prompt_tokens: 4, completion_tokens: 9, total_tokens: 13 } });
-    mock.onMessage('weather', { toolCalls: [{ name: 'weather', arguments: '{"city":"Lisbon"}' }] });
-    await mock.start();
-    try {
-        const r = await create('hello');
-        is([r.choices[0].message.content, r.choices[0].finish_reason, r.usage.total_tokens], ['Hi from the mock, which says a little more.', 'stop', 13], 'aimock: an answer');
-        let text = '';
-        for await (const c of await create('hello', { stream: true })) text += c.choices[0]?.delta.content ?? '';
-        is(text, 'Hi from the mock, which says a little more.', 'aimock: a stream');
-        const t = await create('weather', { tools: [{ type: 'function', function: { name: 'weather', parameters } }] });
-        is([t.choices[0].message.tool_calls[0].function, t.choices[0].finish_reason], [{ name: 'weather', arguments: '{"city":"Lisbon"}' }, 'tool_calls'], 'aimock: a call of a tool');
-        for (const [chaos, kind, status] of [[{ dropRate: 1 }, OpenAI.InternalServerError, 502], [{ malformedRate: 1 }, OpenAI.InternalServerError, 502],
-            [{ disconnectRate: 1 }, OpenAI.InternalServerError, 502], [{ rateLimitRate: 1 }, OpenAI.RateLimitError, 429]]) {
-            mock.setChaos(chaos);
-            const e = await fails(create('hello'), kind, `aimock: ${Object.keys(chaos)[0]}`);
-            is(e.status, status, `aimock: ${e.code}`);
-        }
-        mock.clearChaos();
-        is((await create('hello')).choices[0].finish_reason, 'stop', 'aimock: and well again');
-    } finally {
-        await mock.stop();
-    }
-}
-
 run(async () => {
-    for (const part of [chat, stream, tools, structured, errors, aborts, models, vercel, vercelFails, aimock]) await part();
+    for (const part of [chat, stream, tools, structured, errors, aborts, models, vercel, vercelFails]) await part();
 });

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # OpenAI's own client and Vercel's AI SDK, unchanged, against a whole Si: its upstream is the model that the script tells what
-# to say, and then @copilotkit/aimock with its faults.
+# to say.
 use strict;
 use warnings;
 use FindBin;
@@ -11,19 +11,16 @@ use SI::Model;
 use SI::Node;
 use SI::Test;
 
-SI::Node->need('openai', 'ai', '@ai-sdk/openai-compatible', '@copilotkit/aimock', 'zod');
+SI::Node->need('openai', 'ai', '@ai-sdk/openai-compatible', 'zod');
 
 my $model = SI::Model->start;
-my $port = free_port();
 my $url = $model->base_url;
 my $si = SI::Test->start(workers => 2, config => <<"YAML");
 gateway: { attempts: 1, restarts: 0, cooldown: 1ms, cooldown_max: 1s, breaker_calls: 10000 }
 providers:
   fake: {kind: openai, base_url: "$url"}
-  mock: {kind: openai, base_url: "http://127.0.0.1:$port/v1"}
 models:
   fake-1: {provider: fake}
-  mock-1: {provider: mock}
 YAML
 
 my $json = JSON::PP->new->utf8;
@@ -40,5 +37,5 @@ my %do = (
     go => sub { $model->go($model->count, $_[0]); return },
     closed => sub { $model->wait_closed($_[0]); return },
 );
-SI::Node->drive('sdk/openai.mjs', \%do, $si->url, $si->key, $port);
+SI::Node->drive('sdk/openai.mjs', \%do, $si->url, $si->key);
 done_testing;

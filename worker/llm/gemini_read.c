@@ -153,7 +153,7 @@ static int read_finish(reply_t *r, str_t reason)
         { "STOP", "stop" }, { "MAX_TOKENS", "length" }, { "SAFETY", "content_filter" }, { "RECITATION", "content_filter" },
         { "BLOCKLIST", "content_filter" }, { "PROHIBITED_CONTENT", "content_filter" }, { "SPII", "content_filter" },
         { "IMAGE_SAFETY", "content_filter" }, { "IMAGE_PROHIBITED_CONTENT", "content_filter" }, { "IMAGE_RECITATION", "content_filter" },
-        { "MODEL_ARMOR", "content_filter" },
+        { "MODEL_ARMOR", "content_filter" }, { "FUNCTION_CALL", "tool_calls" },     /* of servers that imitate Google's */
     };
     int rc;
 
