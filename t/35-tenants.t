@@ -102,6 +102,15 @@ my %calls = (
         answer_keeps('the list of keys', 200, $r);
         is join(' ', map { $_->{hint} } @{ $r->{json}{data} }), hint($other->key), 'holds the own one alone';
     },
+    'GET /v1/usage' => sub {
+        my ($other, undef, $turn) = @_;
+        my ($user) = $si->pg("SELECT user_id FROM turn WHERE turn_id = '$turn'");
+        for my $group (qw(user model agent key day)) {
+            my $r = $other->json(GET => "/v1/usage?group=$group");
+            answer_keeps("the usage by $group", 200, $r);
+            is_deeply [map { $_->{name} } @{ $r->{json}{data} }], [$user], 'is of the own calls alone' if $group eq 'user';
+        }
+    },
     'POST /v1/keys' => sub { is_problem $_[0]->json(POST => '/v1/keys', { user => 'ann' }), 403, 'forbidden', undef, 'a key without a scope makes none' },
     'POST /v1/chat/completions' => sub {
         answer_keeps('a call of a model', 200, $_[0]->json(POST => '/v1/chat/completions', { model => 'offline', messages => [{ role => 'user', content => 'Where was a question asked?' }] }));

@@ -118,6 +118,7 @@ subtest 'what really comes' => sub {
     is $admin->json(DELETE => "/v1/keys/$key->{id}")->{status}, 204, 'revoked';
     fits(KeyPage => $admin->json(GET => '/v1/keys')->{json}, 'keys');
     fits(Problem => $si->json(POST => '/v1/keys', {})->{json}, 'no admin');
+    fits(UsageSums => $si->json(GET => '/v1/usage')->{json}, 'usage');
 
     my %seen;
     my $mapping = $doc->{components}{schemas}{TurnEvent}{discriminator}{mapping};

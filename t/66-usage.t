@@ -53,6 +53,7 @@ sub ask { my ($name, %more) = @_; return $si->json(POST => '/v1/chat/completions
 
 sub waiting { return $si->http(GET => '/metrics')->{body} =~ /^si_usage_waiting\S* (\d+)/mg }
 
+my ($tenant) = $si->pg("SELECT name FROM tenant");
 my ($user) = $si->pg("SELECT user_id FROM app_user");
 my ($key) = $si->pg("SELECT key_id FROM api_key");
 
@@ -144,6 +145,45 @@ subtest 'a takeover' => sub {
     is_row $rows[0], { outcome => 'worker_died', estimated => 'true', duration_ms => '' }, 'one that nobody has seen the end of';
     cmp_ok $rows[0]{input_tokens}, '>', 0, 'with what was sent';
     is_row $rows[1], { outcome => 'ok', estimated => 'false' }, 'and one that answered';
+};
+
+subtest 'who asks what it was' => sub {
+    poll_until { ask('nobody')->{status} == 404 } 30, 'workers to serve again';
+    my $bob = member($si, create_key($si, $tenant, 'bob'));
+    my $admin = member($si, create_key($si, $tenant, 'chief', '--scopes', 'admin'));
+    my $far = member($si, create_key($si, 'far away', 'root', '--scopes', 'admin'));
+    $model->next(kind => 'tokens', usage => { prompt_tokens => 1_000_000, completion_tokens => 0 });
+    is $bob->json(POST => '/v1/chat/completions', { model => 'fake-1', messages => [{ role => 'user', content => 'x' }] })->{status}, 200, 'a call of another user';
+    my ($hers) = map { @$_ } $si->pg("SELECT user_id, tenant_id FROM app_user WHERE name = 'bob'");
+    rows(1, "user_id = '$hers'");
+    poll_until { 0 == sum0(waiting()) } 30, 'all rows to be stored';
+    my ($calls, $cost, $mine, $estimated) = map { @$_ } $si->pg("SELECT count(*), sum(cost_micros), count(*) FILTER (WHERE user_id = '$user'), count(*) FILTER (WHERE estimated AND user_id = '$user') FROM usage");
+
+    my $r = $si->json(GET => '/v1/usage')->{json};
+    is "$r->{total}{calls} $r->{total}{estimated} $r->{group}", "$mine $estimated model", 'a user sees the own calls';
+    is sum0(map { $_->{calls} } @{ $r->{data} }), $mine, 'all of them, by model';
+    my ($first) = @{ $r->{data} };
+    my ($sum) = $si->pg("SELECT sum(cost_micros) FROM usage WHERE user_id = '$user' AND model = 'fake-1'");
+    is "$first->{name} $first->{cost_micros}", "fake-1 $sum", 'the dearest first';
+    is_deeply $bob->json(GET => '/v1/usage?group=user')->{json}{data}, [{ name => $hers, calls => 1, failed => 0, estimated => 0, input_tokens => 1_000_000,
+        cached_tokens => 0, cache_write_tokens => 0, output_tokens => 0, reasoning_tokens => 0, cost_micros => 2_500_000 }], 'another user the others';
+    $r = $admin->json(GET => '/v1/usage?group=user')->{json};
+    is "$r->{total}{calls} $r->{total}{cost_micros}", "$calls $cost", 'an admin those of the tenant';
+    is_deeply [sort map { $_->{name} } @{ $r->{data} }], [sort $user, $hers], 'of all users';
+    is $far->json(GET => '/v1/usage')->{json}{total}{calls}, 0, 'and none of another tenant';
+    for my $group (qw(model agent key day)) {
+        $r = $admin->json(GET => "/v1/usage?group=$group")->{json};
+        is sum0(map { $_->{calls} } @{ $r->{data} }), $calls, "the same by $group";
+    }
+    is $admin->json(GET => '/v1/usage?to=2026-01-01')->{json}{total}{calls}, 0, 'none before';
+    my ($day) = $si->pg("SELECT to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYY-MM-DD')");
+    is $admin->json(GET => "/v1/usage?from=$day")->{json}{total}{calls}, $calls, 'all since a day';
+    is_problem $si->json(GET => "/v1/usage?$_->[0]"), 422, 'invalid_field', $_->[1], $_->[0]
+        for ['group=colour', 'group'], ['from=yesterday', 'from'], ['to=2026-02-31', 'to'], ['from=2020-01-01', 'from'], ['from=2026-02-02&to=2026-02-01', 'from'];
+
+    my $dollars = sprintf '%.6f', $cost / 1e6;
+    like sictl($si, 'usage', $tenant), qr/^model .*^fake-1 +\d+ .*^total +$calls +.* \Q$dollars\E$/ms, 'and sictl shows it';
+    like sictl($si, 'usage', 'far away', '--group', 'day', '--from', '2026-01-01'), qr/^day .*\n(?!.*fake)/, 'of one tenant only';
 };
 
 subtest 'Postgres is away' => sub {

@@ -36,4 +36,7 @@ int  co_input_idempotency(request_t *r, const char **out);
 /* SHA-256 of a request, as hex in the arena: to tell a repeated request from another one with the same key. */
 const char *input_hash(request_t *r, str_t body);
 
+/* RFC 3339, of the form 2026-01-31T23:59:59[.123]Z or with an offset as +01:00: ms since 1970, of whole seconds, or 0. */
+uint64_t input_time(str_t s);
+
 #endif

@@ -11,8 +11,7 @@ static int two(const char *p)
     return p[0] >= '0' && p[0] <= '9' && p[1] >= '0' && p[1] <= '9' ? (p[0] - '0') * 10 + p[1] - '0' : -1;
 }
 
-/* RFC 3339, of the form 2026-01-31T23:59:59[.123]Z or with an offset as +01:00: ms since 1970, or 0. */
-static uint64_t time_of(str_t s)
+uint64_t input_time(str_t s)
 {
     char      text[40];
     struct tm t = { 0 }, same;
@@ -58,7 +57,7 @@ int co_input_time(request_t *r, const json_t *o, const char *name, uint64_t *out
     if (!text.p) {
         return 0;
     }
-    *out = time_of(text);
+    *out = input_time(text);
     if (*out <= clock_wall_ms()) {
         co_problem(r->call, 422, "invalid_field", name, "must be a time to come, as 2030-01-31T12:00:00Z");
         return -1;

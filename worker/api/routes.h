@@ -46,6 +46,7 @@ void co_feed_resume(call_t *call);
 void co_ticket_create(request_t *r);            /* tickets.c */
 void co_key_create(request_t *r);               /* keys.c */
 void co_key_list(request_t *r);
+void co_usage(request_t *r);
 void co_key_revoke(request_t *r);
 void co_revocation_create(request_t *r);        /* revocations.c */
 void co_chat_completions(request_t *r);         /* face_openai.c */

@@ -14,7 +14,7 @@ enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 typedef struct {
     const char *files[FILES_MAX];
     size_t      nfiles;
-    const char *worker_role, *name, *scopes, *expires;
+    const char *worker_role, *name, *scopes, *expires, *from, *to, *group;
     const char *issuer, *kind, *value;      /* of tokens */
     bool        twice;          /* two kinds were named */
     char      **args;           /* behind the command's words */
@@ -42,6 +42,9 @@ static const char help[] =
     "      the keys of a tenant, without what is secret\n"
     "  key revoke TENANT ID\n"
     "      revoke a key: all workers are told, through Redis\n"
+    "  usage TENANT [--from WHEN] [--to WHEN] [--group model|agent|user|key|day]\n"
+    "      what the model calls of a tenant took and cost, by model unless said otherwise; WHEN is 2030-01-31 or\n"
+    "      2030-01-31T12:00:00Z; the last 30 days unless said otherwise\n"
     "\n"
     "  token revoke TENANT --issuer URL --jti ID|--subject USER [--expires WHEN]\n"
     "  token revoke TENANT --digest SHA256 [--expires WHEN]\n"
@@ -119,12 +122,18 @@ static int token_revoke(const ctl_t *c)
     return 0;
 }
 
+static int usage_list(const ctl_t *c)
+{
+    return admin_usage(c->database, c->args[0], c->from, c->to, c->group);
+}
+
 static const command_t commands[] = {
     { "migrate", "no argument", "r", 0, migrate },
     { "key create", "a tenant and a user", "nse", 2, key_create },
     { "key list", "a tenant", "", 1, key_list },
     { "key revoke", "a tenant and the id of a key", "", 2, key_revoke },
     { "token revoke", "a tenant", "ijude", 1, token_revoke },
+    { "usage", "a tenant", "ftg", 1, usage_list },
 };
 
 /* --- the command line --- */
@@ -170,6 +179,9 @@ static int take_option(ctl_t *c, int option)
     case 'j': take_kind(c, "jti");     return 0;
     case 'u': take_kind(c, "subject"); return 0;
     case 'd': take_kind(c, "digest");  return 0;
+    case 'f': c->from = optarg;        return 0;
+    case 't': c->to = optarg;          return 0;
+    case 'g': c->group = optarg;       return 0;
     case 'h': fputs(help, stdout);     exit(0);
     default:  return EXIT_USAGE;       /* getopt has said why */
     }
@@ -182,6 +194,8 @@ static int parse(ctl_t *c, int argc, char **argv, const command_t **command)
         { "scopes", required_argument, NULL, 's' },      { "expires", required_argument, NULL, 'e' },
         { "issuer", required_argument, NULL, 'i' },      { "jti", required_argument, NULL, 'j' },
         { "subject", required_argument, NULL, 'u' },     { "digest", required_argument, NULL, 'd' },
+        { "from", required_argument, NULL, 'f' },        { "to", required_argument, NULL, 't' },
+        { "group", required_argument, NULL, 'g' },
         { "help", no_argument, NULL, 'h' },              { NULL, 0, NULL, 0 },
     };
     char used[16] = "";

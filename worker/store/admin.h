@@ -47,4 +47,10 @@ typedef struct {
 /* Revokes tokens of a tenant's users. 0 or SI_E*. */
 int admin_token_revoke(const char *conninfo, const admin_revoke_t *t, admin_tokens_t *gone);
 
+/*
+ * Prints what the model calls of a tenant took and cost, in groups: "model", "agent", "user", "key" or "day" (NULL: model).
+ * from, to: times or days as Postgres reads them; NULL: 30 days ago, now. 0 or SI_E*.
+ */
+int admin_usage(const char *conninfo, const char *tenant, const char *from, const char *to, const char *group);
+
 #endif

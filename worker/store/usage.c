@@ -34,11 +34,6 @@ const char *usage_by_sql(usage_by_t by)
     return groups[by].sql;
 }
 
-const char *usage_order_sql(usage_by_t by)
-{
-    return groups[by].order;
-}
-
 static void put_text(buf_t *b, const char *name, const char *value)
 {
     (void) buf_printf(b, ",\"%s\":", name);

@@ -50,8 +50,7 @@ typedef struct {
 int co_store_usage(arena_t *a, const identity_t *who, bool all, int64_t from, int64_t to, usage_by_t by,
                    usage_sum_t **out, size_t *n, bool *more, usage_sum_t *total);
 
-/* The column or expression that a group is named by, and how groups are ordered; of table usage. */
+/* The column or expression of table usage that a group is named by. */
 const char *usage_by_sql(usage_by_t by);
-const char *usage_order_sql(usage_by_t by);
 
 #endif
