@@ -149,13 +149,11 @@ static int json_escape(buf_t *b, unsigned char c)
 /* Where the bytes from i on end that stand for themselves. */
 static size_t json_plain(const char *p, size_t n, size_t i)
 {
-    while (i < n) {
-        unsigned char c = (unsigned char) p[i];
-        size_t        len = c < 0x80 ? c >= 0x20 && c != '"' && c != '\\' : utf8_step(p + i, n - i);
+    size_t len = 1;
 
-        if (len == 0) {
-            return i;
-        }
+    while (len > 0) {
+        i += utf8_plain(p + i, n - i);
+        len = i == n || (unsigned char) p[i] < 0x80 ? 0 : utf8_step(p + i, n - i);
         i += len;
     }
     return i;

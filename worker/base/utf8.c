@@ -38,6 +38,26 @@ size_t utf8_step(const char *text, size_t n)
     return len;
 }
 
+#define EACH(byte)  ((byte) * 0x0101010101010101ull)
+
+size_t utf8_plain(const char *p, size_t n)
+{
+    size_t   i = 0;
+    uint64_t v;
+
+    /* Eight at once: the top bit of a byte is set in v beyond ASCII, and in a difference when the byte is less. */
+    for (; i + sizeof v <= n; i += sizeof v) {
+        memcpy(&v, p + i, sizeof v);
+        if (((v | (v - EACH(0x20)) | ((v ^ EACH('"')) - EACH(1)) | ((v ^ EACH('\\')) - EACH(1))) & EACH(0x80)) != 0) {
+            break;
+        }
+    }
+    while (i < n && (signed char) p[i] >= 0x20 && p[i] != '"' && p[i] != '\\') {
+        i++;
+    }
+    return i;
+}
+
 bool utf8_valid(str_t s)
 {
     for (size_t i = 0; i < s.n; ) {

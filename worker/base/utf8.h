@@ -6,5 +6,7 @@
 
 /* Length of the valid sequence at p of n >= 1 bytes (RFC 3629, section 4; NUL counts as valid), or 0. */
 size_t utf8_step(const char *p, size_t n);
+/* How many of the n bytes at p are certain to stand for themselves in a JSON string; it stops at others, and may stop early. */
+size_t utf8_plain(const char *p, size_t n);
 
 #endif

@@ -116,33 +116,29 @@ static size_t escape_len(const char *p, const char *end)
     return p[1] != '\0' && strchr("\"\\/bfnrt", p[1]) != NULL ? 2 : 0;
 }
 
-/* The length of the character or escape at p, or 0 when it is none. */
-static size_t text_len(const char *p, const char *end)
-{
-    unsigned char c = (unsigned char) *p;
-
-    return c == '\\' ? escape_len(p, end) : c < 0x20 ? 0 : c < 0x80 ? 1 : utf8_step(p, (size_t) (end - p));
-}
-
 static bool take_string(scan_t *s, text_t *out)
 {
-    const char *p, *end = s->end;
-    size_t      n;
+    const char *p;
+    size_t      n = 0;
 
     if (!take(s, '"')) {
         return false;
     }
     out->escaped = false;
-    for (p = s->p; p < end && *p != '"'; p += n) {
+    for (p = s->p; ; p += n) {
+        p += utf8_plain(p, (size_t) (s->end - p));
+        if (p == s->end || *p == '"') {
+            break;
+        }
         out->escaped = out->escaped || *p == '\\';
-        n = text_len(p, end);
+        n = *p == '\\' ? escape_len(p, s->end) : (unsigned char) *p < 0x20 ? 0 : utf8_step(p, (size_t) (s->end - p));
         if (n == 0) {
             return false;
         }
     }
     out->raw = (str_t) { s->p, (size_t) (p - s->p) };
     s->p = p + 1;
-    return p < end;
+    return p < s->end;
 }
 
 /* A whole number of at most 15 digits. */
