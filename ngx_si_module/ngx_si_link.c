@@ -13,7 +13,6 @@
 
 static ngx_connection_t *ngx_si_link_socket(ngx_si_pool_t *pool,
     struct sockaddr_un *un, socklen_t len, ngx_err_t *err);
-static ngx_int_t ngx_si_link_add_events(ngx_connection_t *c);
 static void ngx_si_link_setup(ngx_si_link_t *link, ngx_connection_t *c);
 static void ngx_si_link_say_hello(ngx_si_link_t *link);
 static void ngx_si_link_read(ngx_event_t *rev);
@@ -113,8 +112,16 @@ ngx_si_link_socket(ngx_si_pool_t *pool, struct sockaddr_un *un,
     c->number = ngx_atomic_fetch_add(ngx_connection_counter, 1);
     c->start_time = ngx_current_msec;
 
+    /*
+     * Not ngx_add_conn(): whenever the worker took what was sent to it, the
+     * event that it can be written to would wake this process.
+     */
+
     if (ngx_nonblocking(s) == -1
-        || ngx_si_link_add_events(c) != NGX_OK
+        || ngx_add_event(c->read, NGX_READ_EVENT,
+                         (ngx_event_flags & NGX_USE_CLEAR_EVENT)
+                             ? NGX_CLEAR_EVENT : NGX_LEVEL_EVENT)
+           != NGX_OK
         || connect(s, (struct sockaddr *) un, len) == -1)
     {
         /* for a Unix socket EAGAIN means that its backlog is full */
@@ -126,19 +133,6 @@ ngx_si_link_socket(ngx_si_pool_t *pool, struct sockaddr_un *un,
     c->write->ready = 1;
 
     return c;
-}
-
-
-static ngx_int_t
-ngx_si_link_add_events(ngx_connection_t *c)
-{
-    if (ngx_add_conn) {
-        return ngx_add_conn(c);
-    }
-
-    return ngx_add_event(c->read, NGX_READ_EVENT,
-                         (ngx_event_flags & NGX_USE_CLEAR_EVENT)
-                             ? NGX_CLEAR_EVENT : NGX_LEVEL_EVENT);
 }
 
 
