@@ -237,6 +237,7 @@ subtest 'a cancel closes the call in every phase' => sub {
 };
 
 subtest 'what /metrics tells' => sub {
+    cmp_ok metric('si_model_breaker_opened_total', 'breaks'), '>=', 1, 'a breaker that has opened';
     cmp_ok metric('si_model_fallbacks_total', 'paired5'), '>=', 1, 'fallbacks';
     cmp_ok metric('si_model_retries_total', 'paired5'), '>=', 1, 'retries';
     cmp_ok metric('si_model_calls_total', 'paired5', 'provider_unavailable'), '>=', 2, 'failures by code';

@@ -168,8 +168,11 @@ static void breaker(void)
     is_str(choose(&t, t.m, 0, 0), "p/a", "that is cancelled: another one may");
     health_good(t.h, t.m, t.a, t.now);
     is_int(state(&t, t.m, t.a), HEALTH_WELL, "it begins to answer: closed");
+    is_int((long long) health_opened(t.h, t.m, t.a), 2, "it had opened twice");
     fails(&t, 3);
     is_int(state(&t, t.m, t.a), HEALTH_OPEN, "what was before is forgotten, what comes counts: three of four");
+    is_int((long long) health_opened(t.h, t.m, t.a), 3, "and once more");
+    is_int((long long) health_opened(t.h, t.m, t.b), 0, "the other one never");
     end(&t);
 }
 

@@ -6,6 +6,7 @@ typedef struct {
     uint64_t rests_until;
     uint64_t open_until;        /* 0: the breaker is closed */
     bool     probing;           /* one call tries */
+    uint64_t opened;            /* how often the breaker has */
     uint64_t half;              /* number of the present half of the window */
     uint32_t calls[2], failures[2];     /* of the present half and the one before */
 } cell_t;
@@ -59,6 +60,11 @@ health_state_t health_state(const health_t *h, const conf_model_t *m, const conf
 bool health_key_up(const health_t *h, const conf_provider_t *e, uint64_t now)
 {
     return h->refused_until[e->index] <= now;
+}
+
+uint64_t health_opened(const health_t *h, const conf_model_t *m, const conf_provider_t *e)
+{
+    return cell_of(h, m, e)->opened;
 }
 
 /* The one of the chosen (a bit for each) that the random number falls on. */
@@ -124,7 +130,7 @@ void health_good(health_t *h, const conf_model_t *m, const conf_provider_t *e, u
     cell_t *c = cell_of(h, m, e);
 
     if (c->open_until != 0) {
-        *c = (cell_t) { .rests_until = c->rests_until };
+        *c = (cell_t) { .rests_until = c->rests_until, .opened = c->opened };
     }
     turn_window(h, c, now);
     c->calls[0]++;
@@ -150,6 +156,7 @@ void health_bad(health_t *h, const conf_model_t *m, const conf_provider_t *e, bo
     failures = (uint64_t) c->failures[0] + c->failures[1];
     if (c->probing || (calls >= h->conf->breaker_calls && failures * 100 > calls * h->conf->breaker_percent)) {
         c->open_until = now + h->conf->breaker_open;
+        c->opened++;
         c->probing = false;
     }
 }

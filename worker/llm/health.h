@@ -28,6 +28,9 @@ health_state_t health_state(const health_t *h, const conf_model_t *m, const conf
 /* Whether its key counts as good. */
 bool health_key_up(const health_t *h, const conf_provider_t *e, uint64_t now);
 
+/* How often the breaker has opened, or stayed open after a probe. */
+uint64_t health_opened(const health_t *h, const conf_model_t *m, const conf_provider_t *e);
+
 #define HEALTH_ENDPOINTS_MAX  64    /* of one provider that are looked at */
 
 /* Why there is no key. */

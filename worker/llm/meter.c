@@ -263,6 +263,22 @@ static void put_health(const meter_t *m, const health_t *h, buf_t *b, uint64_t n
     }
 }
 
+static void put_opened(const meter_t *m, const health_t *h, buf_t *b)
+{
+    (void) buf_puts(b, "# HELP si_model_breaker_opened_total Times that the circuit breaker of a model at an endpoint has opened.\n"
+                       "# TYPE si_model_breaker_opened_total counter\n");
+    for (size_t i = 0; i < m->conf->nmodels; i++) {
+        const conf_model_t *model = &m->conf->models[i];
+
+        for (size_t k = 0; k < model->provider->nendpoints; k++) {
+            const conf_provider_t *e = &model->provider->endpoints[k];
+
+            (void) buf_printf(b, "si_model_breaker_opened_total{model=\"%s\",endpoint=\"%s\"} %" PRIu64 "\n", model->name, e->name,
+                              health_opened(h, model, e));
+        }
+    }
+}
+
 static void put_keys(const meter_t *m, const health_t *h, buf_t *b, uint64_t now)
 {
     (void) buf_puts(b, "# HELP si_provider_key_up Whether the key of an endpoint was taken when it was used last.\n"
@@ -285,6 +301,7 @@ void meter_print(const meter_t *m, const health_t *h, buf_t *b, uint64_t now)
     (void) buf_puts(b, "# HELP si_model_breaker_open Whether the circuit breaker of a model at an endpoint lets nothing through.\n"
                        "# TYPE si_model_breaker_open gauge\n");
     put_health(m, h, b, now, HEALTH_OPEN);
+    put_opened(m, h, b);
     (void) buf_puts(b, "# HELP si_model_key_rests Whether a key rests for a model, as its provider asked.\n# TYPE si_model_key_rests gauge\n");
     put_health(m, h, b, now, HEALTH_RESTS);
     put_keys(m, h, b, now);
