@@ -208,7 +208,7 @@ static void shapes(test_t *t)
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
             "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, type, space, dimensions, task_type, normalize, encoding, batch, price, fallback,"
-            " context_fallback, filter_fallback, safety, guardrail, guardrail_version, guardrail_mode");
+            " context_fallback, filter_fallback, cache_ttl, safety, guardrail, guardrail_version, guardrail_mode");
     refused(t, "database.pool: 4",
             "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
             " history, gateway, telemetry, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters");

@@ -167,6 +167,7 @@ static int choose(face_call_t *c, gateway_spec_t *spec)
     spec->user = c->r->who.user;
     spec->key = c->r->who.key_id[0] != '\0' ? c->r->who.key_id : NULL;
     spec->source = c->face->name;
+    spec->cache = face_cache_want(c->r->call);
     spec->restarts = !c->stream;        /* of one body nothing was seen yet */
     agent = spec->agent != NULL ? conf_agent(proc.conf, str_of(spec->agent)) : NULL;
     if (agent != NULL) {
@@ -196,11 +197,12 @@ static int co_send(face_call_t *c)
     return rc;
 }
 
-static void stream_head(face_call_t *c)
+static void stream_head(face_call_t *c, const gateway_call_t *g)
 {
     call_head_t head = { .status = 200, .length = -1, .stream = true, .once = true, .type = "text/event-stream", .nheaders = 1,
                          .headers = { { "Cache-Control", "no-store" } } };
 
+    face_cache_status(&head, g);
     problem_face_headers(c->r->call, &head, NULL);
     call_head(c->r->call, &head);
 }
@@ -208,7 +210,7 @@ static void stream_head(face_call_t *c)
 static int begin(face_call_t *c, const gateway_call_t *g, const chat_event_t *first)
 {
     name_answer(c, g);
-    stream_head(c);
+    stream_head(c, g);
     return c->face->begin(c, first);
 }
 
@@ -326,6 +328,7 @@ static int co_gather(face_call_t *c, gateway_call_t *g, llm_error_t *err)
     name_answer(c, g);
     rc = c->face->whole(c, gateway_result(g));
     if (rc == 0) {
+        face_cache_status(&head, g);
         problem_face_headers(c->r->call, &head, NULL);
         co_whole(c->r->call, &head, (str_t) { c->out.p, c->out.n });
     }

@@ -94,6 +94,11 @@ void co_face_error(face_call_t *c);
 /* Who answers to this name: a model, an agent, or a task that has models. False: nobody whom the tenant may ask. */
 bool face_spec(const char *tenant, str_t name, gateway_spec_t *spec);
 
+/* The client's Cache-Control: no-cache, no-store, max-age. */
+cache_want_t face_cache_want(call_t *call);
+/* Cache-Status (RFC 9211), if the call has a cache; there must be room for a header. */
+void face_cache_status(call_head_t *head, const gateway_call_t *g);
+
 /* --- for read(): each fills c->err and returns -1 when something is wrong; path: of the object o, "" is the body --- */
 
 /* 400. field is copied. */

@@ -86,6 +86,8 @@ static int set_defaults(loader_t *l, const char *pattern, void *base)
         const conf_key_t *k = &conf_keys[i];
         if (belongs(k, pattern) && k->fallback != NULL) {
             rc = conf_put(l, &(slot_t) { .key = k, .node = &nowhere, .path = k->path, .base = base }, k->fallback);
+        } else if (belongs(k, pattern) && k->type == KEY_DURATION) {
+            memcpy((char *) base + k->offset, &(uint64_t) { CONF_SAME }, sizeof(uint64_t));
         }
     }
     return rc;

@@ -28,6 +28,7 @@ typedef struct {
     size_t      n;
 } conf_texts_t;
 
+#define CONF_SAME         UINT64_MAX    /* of a number that is not given: that of another key */
 #define CONF_TEXTS_MAX    1000  /* in one list */
 #define CONF_FILTERS_MAX  16    /* in one list */
 
@@ -91,6 +92,7 @@ typedef struct conf_model {
     uint64_t    batch;          /* texts of one request; 0: what its kind takes */
     conf_models_t fallback;     /* asked next when this one fails */
     conf_price_t price;
+    uint64_t    cache_ttl;      /* ms; CONF_SAME: the agent's or the gateway's */
     conf_texts_t safety;        /* of gemini: "CATEGORY=THRESHOLD" */
     const char *guardrail, *guardrail_version, *guardrail_mode;     /* of bedrock; "": none */
     conf_models_t context_fallback, filter_fallback;    /* when the prompt is too long for it, or its content filter stops it; empty: fallback */
@@ -103,6 +105,7 @@ typedef struct {
     const char *task;           /* a name under tasks */
     const char *prompt;         /* system prompt, may be "" */
     conf_filters_t filters;
+    uint64_t    cache_ttl;      /* ms; CONF_SAME: the gateway's */
 } conf_agent_t;
 
 /* A class of work, or what a tenant has instead of a name. */
@@ -154,6 +157,7 @@ typedef struct conf {
     uint64_t    gateway_embed_cache;    /* ms, see llm/embed_cache.h; 0: none */
     uint64_t    breaker_percent, breaker_calls, breaker_window, breaker_open;
     conf_filters_t filters;     /* of every call */
+    uint64_t    gateway_cache_ttl, gateway_cache_max;   /* ms, bytes; see llm/cache.h */
     const char *telemetry_endpoint, *telemetry_headers, *telemetry_service, *telemetry_parent;  /* see io/otlp.h */
     const char *telemetry_url;  /* where traces go; "": nowhere */
     double      telemetry_sample;

@@ -117,6 +117,10 @@ const conf_key_t conf_keys[] = {
 
     { "gateway.embed_cache", KEY_DURATION, "24h", 0, 30 * 24 * HOUR, IN(gateway_embed_cache), NULL,
       "how long Redis keeps the vector of a text, for each tenant its own; 0: not at all", false },
+    { "gateway.cache_ttl", KEY_DURATION, "0s", 0, 30 * 24 * HOUR, IN(gateway_cache_ttl), NULL,
+      "how long Redis keeps an answer for equal requests of the same tenant; 0: not at all", false },
+    { "gateway.cache_max", KEY_SIZE, "256k", 1 * KIB, 4 * MIB, IN(gateway_cache_max), NULL,
+      "bytes of an answer that is kept; a larger one is not", false },
     { "gateway.filters", KEY_FILTERS, "", 0, 0, IN(filters), NULL,
       "filters of every call, beside those of its agent and of its tenant", false },
     { "telemetry.endpoint", KEY_URL, "", 0, 1024, IN(telemetry_endpoint), "http://|https://",
@@ -240,6 +244,8 @@ const conf_key_t conf_keys[] = {
     { "models.*.filter_fallback", KEY_MODELS, "", 0, 0, MODEL(filter_fallback), NULL,
       "the same when its content filter refuses the prompt; default: fallback", false },
 
+    { "models.*.cache_ttl", KEY_DURATION, NULL, 0, 30 * 24 * HOUR, MODEL(cache_ttl), NULL,
+      "gateway.cache_ttl for calls that this model is to answer; default: the agent's", false },
     { "models.*.safety", KEY_TEXTS, "", 3, 128, MODEL(safety), NULL,
       "of kind gemini: its safetySettings, as HARM_CATEGORY_HARASSMENT=BLOCK_ONLY_HIGH", false },
     { "models.*.guardrail", KEY_TEXT, "", 0, 2048, MODEL(guardrail), NULL,
@@ -261,6 +267,8 @@ const conf_key_t conf_keys[] = {
     { "agents.*.prompt", KEY_TEXT, "", 0, 65536, AGENT(prompt), NULL,
       "system prompt", false },
 
+    { "agents.*.cache_ttl", KEY_DURATION, NULL, 0, 30 * 24 * HOUR, AGENT(cache_ttl), NULL,
+      "gateway.cache_ttl for calls through this agent; default: that", false },
     { "agents.*.filters", KEY_FILTERS, "", 0, 0, AGENT(filters), NULL,
       "filters of calls through this agent; what must hold for a caller that names a model goes to gateway.filters or the tenant", false },
 

@@ -8,7 +8,7 @@ typedef enum {
     KEY_NUMBER,         /* whole number from min to max -> uint64_t */
     KEY_SHARE,          /* "0.25", at most 6 places, up to max -> double */
     KEY_SIZE,           /* "256k" -> bytes, uint64_t */
-    KEY_DURATION,       /* "10s" -> milliseconds, uint64_t */
+    KEY_DURATION,       /* "10s" -> milliseconds, uint64_t; without a default: CONF_SAME */
     KEY_TEXT,           /* text of min to max bytes -> const char * */
     KEY_NAME,           /* the same, of letters, digits and . _ - */
     KEY_URL,            /* text that starts with one of `words` and ends without a slash */

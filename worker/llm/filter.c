@@ -134,6 +134,12 @@ const filter_match_t *filter_matches(const filter_call_t *f, size_t *n)
     return f != NULL ? f->matches : NULL;
 }
 
+filter_rule_t *const *filter_rules(const filter_call_t *f, filter_direction_t d, size_t *n)
+{
+    *n = f != NULL ? f->n[d] : 0;
+    return f != NULL ? f->rules[d] : NULL;
+}
+
 bool filter_blocked(const filter_call_t *f)
 {
     return f->blocked;

@@ -32,6 +32,7 @@ static void add_rule(filter_set_t *s, const conf_filter_t *f, const char *what, 
     r->looks[FILTER_INPUT] = strcmp(f->direction, "output") != 0;
     r->looks[FILTER_OUTPUT] = strcmp(f->direction, "input") != 0;
     r->check = check;
+    r->source = arena_strdup(s->arena, pattern);
     r->pattern = pattern_new(s->arena, pattern, any_case, &err);
     if (r->pattern == NULL) {
         si_die("filter %s: %s", r->name, err);

@@ -18,6 +18,7 @@ typedef struct {
     const char     *name;           /* "pii/email", "bad/words", "own/pattern 2" */
     filter_action_t action;
     bool            looks[FILTER_DIRECTIONS];
+    const char     *source;         /* the expression */
     pattern_t      *pattern;
     filter_check_t  check;          /* or NULL */
     uint64_t        matches[FILTER_DIRECTIONS];     /* counted for /metrics */

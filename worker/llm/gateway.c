@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "llm/account.h"
 #include "llm/attempt.h"
+#include "llm/cache.h"
 #include "llm/filter.h"
 #include "llm/ledger.h"
 #include "llm/meter.h"
@@ -20,6 +21,7 @@ struct gateway {
     health_t *health;
     meter_t  *meter;
     filter_set_t *filters;
+    cache_t  *cache;
 };
 
 struct gateway_call {
@@ -29,6 +31,8 @@ struct gateway_call {
     gateway_spec_t         spec;
     attempt_t              t;           /* who is asked */
     filter_call_t         *filter;      /* NULL: nothing is looked at */
+    cache_call_t          *cache;       /* NULL: nothing is kept */
+    bool                   hit;         /* the answer comes from there */
     unsigned               restarts;
     const provider_t      *provider;
     llm_call_t            *call;        /* NULL: between two */
@@ -47,6 +51,7 @@ void gateway_init(void)
     proc.gateway->health = health_new(proc.conf);
     proc.gateway->meter = meter_new(proc.conf);
     proc.gateway->filters = filter_set_new(proc.conf);
+    proc.gateway->cache = cache_new();
 }
 
 void gateway_exit(void)
@@ -55,6 +60,7 @@ void gateway_exit(void)
         health_free(proc.gateway->health);
         meter_free(proc.gateway->meter);
         filter_set_free(proc.gateway->filters);
+        cache_free(proc.gateway->cache);
         free(proc.gateway);
         proc.gateway = NULL;
     }
@@ -74,6 +80,7 @@ void gateway_metrics(buf_t *b)
 {
     meter_print(proc.gateway->meter, proc.gateway->health, b, clock_ms());
     filter_set_print(proc.gateway->filters, b);
+    cache_print(proc.gateway->cache, b);
     ledger_metrics(b);
 }
 
@@ -228,6 +235,26 @@ static int co_answer(gateway_call_t *g, llm_error_t *err)
     }
 }
 
+/* Looks whether the answer was given before. 0 or SI_ECANCELED. */
+static int co_remember(gateway_call_t *g)
+{
+    const llm_result_t *r;
+    int                 rc;
+
+    g->cache = cache_open(proc.gateway->cache, proc.conf, g->arena, &g->spec, &g->asked, g->t.route.models[0], g->filter);
+    rc = g->cache != NULL ? co_cache_find(g->cache) : 0;
+    if (rc <= 0) {
+        return rc;
+    }
+    g->hit = true;
+    g->t.model = g->t.route.models[0];
+    r = cache_result(g->cache);
+    g->result = *r;
+    g->account.usage = (usage_t) { .input_tokens = r->input_tokens, .cached_tokens = r->cached_tokens, .cache_write_tokens = r->cache_write_tokens,
+                                   .output_tokens = r->output_tokens, .reasoning_tokens = r->reasoning_tokens, .estimated = r->estimated };
+    return 0;
+}
+
 int co_gateway_open(arena_t *a, const llm_request_t *q, const gateway_spec_t *spec, gateway_call_t **out, llm_error_t *err)
 {
     gateway_call_t *g = arena_calloc(a, sizeof *g);
@@ -247,7 +274,8 @@ int co_gateway_open(arena_t *a, const llm_request_t *q, const gateway_spec_t *sp
     g->filter = filter_open(proc.gateway->filters, proc.conf, a, spec);
     rc = co_filter_request(g->filter, &g->asked, err);
     g->q = g->asked;
-    rc = rc != 0 ? rc : co_answer(g, err);
+    rc = rc != 0 ? rc : co_remember(g);
+    rc = rc != 0 || g->hit ? rc : co_answer(g, err);
     if (rc == 0) {
         *out = g;
     }
@@ -317,7 +345,8 @@ static void stop(gateway_call_t *g)
     settle(g, NULL, &g->result);
 }
 
-int co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
+/* The answer as it may be seen. */
+static int co_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
 {
     int rc = g->filter == NULL ? co_pull(g, ev, err) : co_filter_next(g->filter, co_pull, g, ev, err);
 
@@ -325,6 +354,27 @@ int co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
         stop(g);
     }
     return rc;
+}
+
+int co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
+{
+    int rc;
+
+    if (g->hit) {
+        return cache_next(g->cache, ev);
+    }
+    rc = co_next(g, ev, err);
+    if (g->cache != NULL && rc > 0) {
+        cache_note(g->cache, ev);
+    } else if (g->cache != NULL && rc == 0) {
+        cache_keep(g->cache, gateway_result(g), g->t.model);
+    }
+    return rc;
+}
+
+const char *gateway_cache_status(const gateway_call_t *g)
+{
+    return cache_status(g->cache);
 }
 
 const filter_match_t *gateway_filtered(const gateway_call_t *g, size_t *n)

@@ -11,6 +11,14 @@
 
 #define GATEWAY_TRIES_MAX  24    /* model calls for one answer, at most */
 
+/* What a caller says of answers that were given before (llm/cache.h); all zero: nothing. */
+typedef struct {
+    bool     no_read;           /* a new answer, which may be kept */
+    bool     no_store;          /* a new answer, which may not */
+    bool     has_max_age;
+    uint64_t max_age;           /* seconds: an older one is not wanted */
+} cache_want_t;
+
 /* Who may answer, and what the caller can bear. Names are those of the configuration; they live as long as the call. */
 typedef struct {
     const char *tenant;         /* id; NULL: nobody's */
@@ -20,6 +28,7 @@ typedef struct {
     const char *turn;           /* id, or NULL */
     const char *agent;          /* a name under agents; NULL: none was named: default_agent, unless there is a model */
     const char *model;          /* a name under models (or agents, or tasks) that goes before the agent's; NULL or "": the agent's */
+    cache_want_t cache;
     bool        embeddings;     /* models that make embeddings are meant (llm/embed.h), not those that answer */
     bool        restarts;       /* the caller can show that an answer begins anew: it may get CHAT_RESTART, others an error instead */
 } gateway_spec_t;
@@ -47,6 +56,8 @@ struct usage;
 const struct usage *gateway_usage(const gateway_call_t *g);
 /* What its filters found so far (llm/filter.h), for traces: names of rules, no text. */
 const struct filter_match *gateway_filtered(const gateway_call_t *g, size_t *n);
+/* How it is with its cache, for Cache-Status (RFC 9211); NULL: it has none. A hit costs nothing and is no call of a model. */
+const char *gateway_cache_status(const gateway_call_t *g);
 void gateway_close(gateway_call_t *g);
 
 /* Sets proc.gateway; needs proc.conf. */
