@@ -2,7 +2,7 @@
 import OpenAI from 'openai';
 import { zodResponseFormat } from 'openai/helpers/zod';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { APICallError, Output, generateText, stepCountIs, streamText, tool } from 'ai';
+import { APICallError, Output, embed, embedMany, generateText, stepCountIs, streamText, tool } from 'ai';
 import { z } from 'zod';
 import { ask, fails, is, ok, run } from './tap.mjs';
 
@@ -133,8 +133,37 @@ async function aborts() {
 async function models() {
     const list = [];
     for await (const m of client.models.list()) list.push(m.id);
-    is(list, ['offline', 'lexical', 'fake-1', 'default', 'embeddings'], 'openai: the models');
+    is(list, ['offline', 'lexical', 'fake-1', 'vectors', 'default', 'embeddings'], 'openai: the models');
     is((await client.models.retrieve('fake-1')).owned_by, 'fake', 'openai: one of them');
+}
+
+async function embeddings() {
+    const input = ['Grüße', 'two 😀', 'three'];
+    await next({ kind: 'embed', dims: 5, shuffle: 1 });
+    const r = await client.embeddings.create({ model: 'vectors', input });      /* asks for base64 */
+    is((await request()).encoding_format, 'base64', 'openai: embeddings');
+    is([r.object, r.data.map((d) => [d.object, d.index, d.embedding.length]), r.usage.prompt_tokens > 0], ['list', input.map((_, i) => ['embedding', i, 5]), true], 'openai: their shape');
+    await next({ kind: 'embed', dims: 5, as: 'float' });
+    const plain = await client.embeddings.create({ model: 'vectors', input: [...input, 'four'], encoding_format: 'float' });
+    is((await request()).input, ['four'], 'openai: what is kept is not asked for again');
+    is(plain.data.slice(0, 3).map((d) => [...new Float32Array(d.embedding)]), r.data.map((d) => [...d.embedding]), 'openai: numbers have the bits of base64');
+    is([plain.data[3].embedding.length, plain.usage.prompt_tokens_details.cached_tokens > 0], [5, true], 'openai: and are counted');
+    const l = await client.embeddings.create({ model: 'lexical', input: 'a text', dimensions: 64 });
+    is([l.model, l.data[0].embedding.length], ['lexical-hashing-v1', 64], 'openai: lexical');
+    let e = await fails(client.embeddings.create({ model: 'vectors', input: '' }), OpenAI.BadRequestError, 'openai: an empty text');
+    is([e.param, e.code], ['input', 'invalid_field'], 'openai: which');
+    await next({ kind: 'status', status: 400, body: '{"error":{"message":"maximum context length is 8192 tokens"}}' });
+    e = await fails(client.embeddings.create({ model: 'vectors', input: 'too long' }), OpenAI.BadRequestError, 'openai: a text that is too long');
+    is(e.code, 'context_length', 'openai: how');
+    await request();
+    await next({ kind: 'hang' });
+    const controller = new AbortController();
+    const p = client.embeddings.create({ model: 'vectors', input: 'nobody waits' }, { signal: controller.signal });
+    await request();
+    controller.abort();
+    await fails(p, OpenAI.APIUserAbortError, 'openai: embeddings that are given up');
+    await ask(`closed ${asked}`);
+    ok(true, 'openai: close the provider');
 }
 
 /* --- the AI SDK --- */
@@ -166,6 +195,20 @@ async function vercel() {
     is([o.output, (await request()).response_format.type], [{ name: 'Ada' }, 'json_schema'], 'ai: a shape');
 }
 
+async function vercelEmbeds() {
+    const values = Array.from({ length: 40 }, (_, i) => `value ${i} of the SDK`);
+    await next({ kind: 'embed' });
+    const r = await embedMany({ model: si.embeddingModel('vectors'), values, maxRetries: 0 });
+    is((await request()).input, values, 'ai: embedMany');
+    is([r.embeddings.length, r.embeddings[0].length, r.usage.tokens > 0], [40, 4, true], 'ai: its vectors');
+    const one = await embed({ model: si.embeddingModel('vectors'), value: values[7], maxRetries: 0 });
+    is(one.embedding, r.embeddings[7], 'ai: embed');
+    await next({ kind: 'status', status: 429 });
+    const e = await fails(embed({ model: si.embeddingModel('vectors'), value: 'x', maxRetries: 0 }), APICallError, 'ai: too many for embeddings');
+    is(e.statusCode, 429, 'ai: its status');
+    await request();
+}
+
 async function vercelFails() {
     await next({ kind: 'status', status: 429 });
     let e = await fails(generateText(plain), APICallError, 'ai: too many');
@@ -187,5 +230,5 @@ async function vercelFails() {
 }
 
 run(async () => {
-    for (const part of [chat, stream, tools, structured, errors, aborts, models, vercel, vercelFails]) await part();
+    for (const part of [chat, stream, tools, structured, errors, aborts, models, embeddings, vercel, vercelEmbeds, vercelFails]) await part();
 });

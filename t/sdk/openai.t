@@ -21,6 +21,7 @@ providers:
   fake: {kind: openai, base_url: "$url"}
 models:
   fake-1: {provider: fake}
+  vectors: {provider: fake, type: embeddings}
 YAML
 
 my $json = JSON::PP->new->utf8;
