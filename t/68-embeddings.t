@@ -50,6 +50,7 @@ models:
   alone: { provider: gone, type: embeddings, upstream: else }
   keys: { provider: two, type: embeddings, upstream: keyed }
   slow: { provider: hasty, type: embeddings }
+  priced: { provider: plain, type: embeddings, batch: 2, price: { input: 3 } }
   tiny: { provider: lexical, dimensions: 64 }
 tasks:
   embeddings: { models: [alone, found, titan] }
@@ -304,6 +305,20 @@ subtest 'the cache' => sub {
     $si->start_redis;
     poll_until { scalar embed('small', $alone)->{json}{usage}{prompt_tokens_details}{cached_tokens} > 0 } 30, 'the cache to work again';
     $asked = $model->count;
+};
+
+subtest 'what it costs' => sub {
+    my @texts = map { fresh() } 1 .. 3;
+    $model->next({ kind => 'status', status => 500 });
+    is embed('priced', \@texts)->{status}, 200, 'three texts in two batches, one of which fails once';
+    asked() for 1 .. 3;
+    my $r = embed('priced', \@texts);
+    is $r->{json}{usage}{prompt_tokens}, $r->{json}{usage}{prompt_tokens_details}{cached_tokens}, 'and again, from the cache';
+    my @rows;
+    poll_until { @rows = $si->pg(q{SELECT operation, outcome, input_tokens, output_tokens, cost_micros, source FROM usage WHERE model = 'priced' ORDER BY outcome, input_tokens}); @rows >= 3 } 30, 'the ledger';
+    my ($one, $two) = map { SI::Embed::tokens(@texts[0 .. $_]) } 0, 1;
+    is_deeply \@rows, [['embeddings', 'ok', $one, 0, 3 * $one, 'openai'], ['embeddings', 'ok', $two, 0, 3 * $two, 'openai'], ['embeddings', 'provider_unavailable', 0, 0, 0, 'openai']],
+        'each request is in the ledger, and what was kept costs nothing';
 };
 
 subtest 'requests that are refused' => sub {

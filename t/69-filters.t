@@ -26,6 +26,7 @@ models:
   gpt-1: { provider: fake, fallback: [gpt-2] }
   gpt-2: { provider: two }
   alone: { provider: fake, upstream: gpt-1 }
+  vectors: { provider: fake, type: embeddings }
 agents:
   counter: { model: alone, filters: [counted], prompt: never say forbidden }
 default_model: alone
@@ -216,6 +217,17 @@ subtest 'what is told of it' => sub {
     my $log = slurp($si->dir . '/logs/worker.log');
     like $log, qr/"a filter matched".*"rule":"words\/words","direction":"output","action":"block"/, 'the log names the rule';
     unlike $log, qr/forbidden|top secret|a\@b|4111/i, 'and never the text';
+};
+
+subtest 'embeddings' => sub {
+    my $embed = sub { return $si->json(POST => '/v1/embeddings', { model => 'vectors', input => $_[0] }) };
+    my $r = $embed->(['well', 'Top  Secret']);
+    is_deeply [$r->{status}, $r->{json}{error}{code}], [400, 'content_filter'], 'a text that is blocked';
+    $model->next(kind => 'embed');
+    is $embed->(['from ann@example.com', 'plain'])->{status}, 200, 'one that is redacted';
+    is_deeply $model->request(asked())->{json}{input}, ['from [pii]', 'plain'], 'reaches the model so';
+    $r = $embed->([1, 2]);
+    is_deeply [$r->{status}, $r->{json}{error}{code}], [400, 'unsupported'], 'tokens, which no filter can read, are refused';
 };
 
 subtest 'tenants' => sub {

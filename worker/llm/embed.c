@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "llm/embed_cache.h"
 #include "llm/embed_format.h"
+#include "llm/filter.h"
 #include "llm/meter.h"
 #include "run/co.h"
 
@@ -319,10 +320,38 @@ static int co_pass(arena_t *a, const embed_request_t *q, const gateway_spec_t *s
     return rc;
 }
 
-int co_embed(arena_t *a, const embed_request_t *q, const gateway_spec_t *spec, embed_result_t *out, llm_error_t *err)
+/* The inputs as the filters let them through, each as if it were a message. */
+static int co_filter(arena_t *a, embed_request_t *q, const gateway_spec_t *spec, llm_error_t *err)
 {
-    int rc = co_pass(a, q, spec, true, out, err);
+    filter_call_t  *f = filter_open(gateway_filters(), proc.conf, a, spec);
+    chat_message_t *messages = arena_alloc(a, q->n * sizeof *messages);
+    embed_input_t  *inputs = arena_alloc(a, q->n * sizeof *inputs);
+    llm_request_t   as_chat = { .messages = messages, .nmessages = q->n, .options = CHAT_OPTIONS_NONE };
+    int             rc;
 
+    for (size_t i = 0; f != NULL && i < q->n; i++) {
+        if (q->inputs[i].tokens != NULL) {
+            return provider_fail(err, SI_EINVAL, "unsupported", 0, false, "filters cannot look at tokens: send texts");
+        }
+        messages[i] = chat_text(a, CHAT_USER, q->inputs[i].text);
+    }
+    rc = co_filter_request(f, &as_chat, err);
+    for (size_t i = 0; f != NULL && rc == 0 && i < q->n; i++) {
+        inputs[i] = (embed_input_t) { .text = as_chat.messages[i].parts[0].text };
+        if (inputs[i].text.n == 0) {
+            rc = provider_fail(err, SI_EINVAL, "content_filtered", 0, false, "a filter leaves nothing of a text");
+        }
+    }
+    q->inputs = f != NULL ? inputs : q->inputs;
+    return rc;
+}
+
+int co_embed(arena_t *a, const embed_request_t *asked, const gateway_spec_t *spec, embed_result_t *out, llm_error_t *err)
+{
+    embed_request_t passed = *asked, *q = &passed;
+    int             rc = co_filter(a, q, spec, err);
+
+    rc = rc != 0 ? rc : co_pass(a, q, spec, true, out, err);
     rc = rc == SI_ECONFLICT ? co_pass(a, q, spec, false, out, err) : rc;
     if (rc == SI_ECONFLICT) {
         return provider_fail(err, SI_EPROTO, "provider_protocol", 0, false, "models of the vector space %s have vectors of different lengths", out->space);

@@ -1,7 +1,8 @@
 /*
- * The one way to embeddings: vectors of texts, for recall, ingest and POST /v1/embeddings. Texts whose vectors Redis has are not
- * asked for again (embed_cache.h); the others go to a model in batches of what its provider takes in one request, EMBED_PARALLEL
- * of them at a time, each with retries, keys, breakers and deadlines as every call of a model (attempt.h).
+ * The one way to embeddings: vectors of texts, for recall, ingest and POST /v1/embeddings. Filters look at the texts first, as at
+ * messages (filter.h). Those whose vectors Redis has are not asked for again (embed_cache.h); the others go to a model in batches
+ * of what its provider takes in one request, EMBED_PARALLEL of them at a time, each with retries, keys, breakers and deadlines as
+ * every call of a model (attempt.h), on the account of its caller (account.h).
  *
  * A vector space is the name that the configuration gives it (models.*.space, by default the provider's name of the model) with
  * a number of dimensions. All vectors of one answer are of one space: what stands in for a model that fails is the same model

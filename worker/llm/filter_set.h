@@ -24,7 +24,7 @@ typedef struct {
     uint64_t        matches[FILTER_DIRECTIONS];     /* counted for /metrics */
 } filter_rule_t;
 
-typedef struct {
+typedef struct filter_set {
     arena_t       *arena;
     filter_rule_t *rules;
     size_t         n;

@@ -76,6 +76,11 @@ struct meter *gateway_meter(void)
     return proc.gateway->meter;
 }
 
+struct filter_set *gateway_filters(void)
+{
+    return proc.gateway->filters;
+}
+
 void gateway_metrics(buf_t *b)
 {
     meter_print(proc.gateway->meter, proc.gateway->health, b, clock_ms());

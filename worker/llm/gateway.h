@@ -66,6 +66,7 @@ void gateway_exit(void);
 /* What all calls of models share, see health.h and meter.h. */
 struct health *gateway_health(void);
 struct meter  *gateway_meter(void);
+struct filter_set *gateway_filters(void);
 /* Its metrics, see meter.h. */
 void gateway_metrics(buf_t *b);
 
