@@ -134,8 +134,8 @@ ngx_si_auth_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 static ngx_uint_t
 ngx_si_auth_credential(ngx_http_request_t *r, ngx_str_t *value)
 {
-    u_char           *p, *end;
     ngx_table_elt_t  *h;
+    si_field_text_t   token;
 
     h = r->headers_in.authorization;
 
@@ -150,21 +150,11 @@ ngx_si_auth_credential(ngx_http_request_t *r, ngx_str_t *value)
         return 1;
     }
 
-    if (h->value.len < 8
-        || ngx_strncasecmp(h->value.data, (u_char *) "Bearer ", 7) != 0)
-    {
+    if (!si_field_bearer(ngx_si_text(&h->value), &token)) {
         return 0;
     }
 
-    p = h->value.data + 7;
-    end = h->value.data + h->value.len;
-
-    while (p < end && *p == ' ') {
-        p++;
-    }
-
-    value->data = p;
-    value->len = end - p;
+    ngx_si_found(value, token);
 
     return 1;
 }
@@ -179,8 +169,8 @@ ngx_si_auth_credential(ngx_http_request_t *r, ngx_str_t *value)
 static ngx_uint_t
 ngx_si_auth_subprotocol(ngx_http_request_t *r, ngx_str_t *value)
 {
-    u_char           *p, *end;
     ngx_table_elt_t  *h;
+    si_field_text_t   token;
 
     h = NULL;
 
@@ -191,19 +181,9 @@ ngx_si_auth_subprotocol(ngx_http_request_t *r, ngx_str_t *value)
             return 0;
         }
 
-        p = ngx_strnstr(h->value.data, "si.bearer.", h->value.len);
+    } while (!si_field_subprotocol(ngx_si_text(&h->value), &token));
 
-    } while (p == NULL);
-
-    p += sizeof("si.bearer.") - 1;
-    end = h->value.data + h->value.len;
-    value->data = p;
-
-    while (p < end && *p != ',' && *p != ' ' && *p != '\t') {
-        p++;
-    }
-
-    value->len = p - value->data;
+    ngx_si_found(value, token);
 
     return 1;
 }

@@ -9,6 +9,7 @@
 #define _NGX_SI_AUTH_H_INCLUDED_
 
 
+#include "si_field.h"
 #include "si_jwt.h"
 #include "../worker/link/frame.h"
 
@@ -21,6 +22,12 @@
 #define NGX_SI_AUTH_TEXT     255        /* bytes of a tenant or user */
 #define NGX_SI_AUTH_SCOPES   1024       /* bytes of all scopes */
 #define NGX_SI_AUTH_KEYS     SI_JSON_TEXT   /* bytes of a file of keys */
+
+
+/* for what is found by si_field.h, and given to it */
+#define ngx_si_text(s)  ((si_field_text_t) { (char *) (s)->data, (s)->len })
+#define ngx_si_found(s, t)                                                   \
+    do { (s)->data = (u_char *) (t).p; (s)->len = (t).n; } while (0)
 
 
 struct ngx_si_pool_s;

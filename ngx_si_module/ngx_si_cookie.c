@@ -13,8 +13,6 @@
 
 static ngx_uint_t ngx_si_cookie_find(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
-static ngx_uint_t ngx_si_cookie_count(ngx_str_t *list, ngx_str_t *name,
-    ngx_str_t *value);
 static ngx_uint_t ngx_si_cookie_trusts(ngx_http_request_t *r);
 static ngx_uint_t ngx_si_cookie_own(ngx_http_request_t *r,
     ngx_str_t *origin);
@@ -45,46 +43,19 @@ ngx_si_cookie(ngx_http_request_t *r, ngx_str_t *token)
 static ngx_uint_t
 ngx_si_cookie_find(ngx_http_request_t *r, ngx_str_t *name, ngx_str_t *value)
 {
-    ngx_uint_t        n;
+    ngx_uint_t        n, found;
     ngx_table_elt_t  *h;
+    si_field_text_t   text;
 
     n = 0;
     h = NULL;
 
     while ((h = ngx_si_header_in(r, "cookie", 6, h))) {
-        n += ngx_si_cookie_count(&h->value, name, value);
-    }
-
-    return n;
-}
-
-
-static ngx_uint_t
-ngx_si_cookie_count(ngx_str_t *list, ngx_str_t *name, ngx_str_t *value)
-{
-    u_char      *p, *end, *last;
-    ngx_uint_t   n;
-
-    n = 0;
-    last = list->data + list->len;
-
-    for (p = list->data; p < last; p = end + 1) {
-        end = ngx_strlchr(p, last, ';');
-
-        if (end == NULL) {
-            end = last;
-        }
-
-        while (p < end && (*p == ' ' || *p == '\t')) {
-            p++;
-        }
-
-        if ((size_t) (end - p) > name->len && p[name->len] == '='
-            && ngx_strncmp(p, name->data, name->len) == 0)
-        {
-            value->data = p + name->len + 1;
-            value->len = end - value->data;
-            n++;
+        found = si_field_cookie(ngx_si_text(&h->value), ngx_si_text(name),
+                                &text);
+        if (found) {
+            ngx_si_found(value, text);
+            n += found;
         }
     }
 

@@ -127,12 +127,13 @@ ngx_uint_t
 ngx_si_origin_values(ngx_http_request_t *r, const char *name, size_t len,
     ngx_str_t *last, ngx_uint_t n)
 {
-    u_char           *p, *end, *comma;
-    ngx_uint_t        found;
+    ngx_uint_t        i, found;
+    si_field_text_t   texts[NGX_SI_ORIGIN_HOPS];
     ngx_table_elt_t  *h;
 
     found = 0;
     h = NULL;
+    ngx_memzero(texts, sizeof(texts));
 
     while ((h = ngx_si_header_in(r, name, len, h))) {
 
@@ -142,26 +143,14 @@ ngx_si_origin_values(ngx_http_request_t *r, const char *name, size_t len,
             continue;
         }
 
-        p = h->value.data;
-        end = p + h->value.len;
-
-        for ( ;; ) {
-            comma = ngx_strlchr(p, end, ',');
-
-            ngx_memmove(last + 1, last, (n - 1) * sizeof(ngx_str_t));
-            last->data = p;
-            last->len = (comma ? comma : end) - p;
-            found += found < n;
-
-            if (comma == NULL) {
-                break;
-            }
-
-            p = comma + 1;
-        }
+        found += si_field_members(ngx_si_text(&h->value), texts, n);
     }
 
-    return found;
+    for (i = 0; n && i < ngx_min(found, n); i++) {
+        ngx_si_found(&last[i], texts[i]);
+    }
+
+    return n ? ngx_min(found, n) : found;
 }
 
 
@@ -212,40 +201,16 @@ static ngx_int_t
 ngx_si_origin_parse(ngx_http_request_t *r, ngx_str_t *text, ngx_uint_t port,
     ngx_str_t *addr)
 {
-    u_char      *p, *last, *end;
-    ngx_int_t    rc;
-    ngx_addr_t   a;
+    ngx_int_t         rc;
+    ngx_addr_t        a;
+    si_field_text_t   t;
 
-    p = text->data;
-    last = p + text->len;
-
-    while (p < last && (*p == ' ' || *p == '\t')) {
-        p++;
+    if (!si_field_addr(ngx_si_text(text), port, &t)) {
+        return NGX_DECLINED;
     }
 
-    while (p < last && (last[-1] == ' ' || last[-1] == '\t')) {
-        last--;
-    }
-
-    if (port) {
-        end = last;
-
-        while (last > p && last[-1] >= '0' && last[-1] <= '9') {
-            last--;
-        }
-
-        if (last == end || last == p || *--last != ':') {
-            return NGX_DECLINED;
-        }
-    }
-
-    if (port && last - p > 2 && *p == '[' && last[-1] == ']') {
-        p++;
-        last--;
-    }
-
-    rc = port ? ngx_parse_addr(r->pool, &a, p, last - p)
-              : ngx_parse_addr_port(r->pool, &a, p, last - p);
+    rc = port ? ngx_parse_addr(r->pool, &a, (u_char *) t.p, t.n)
+              : ngx_parse_addr_port(r->pool, &a, (u_char *) t.p, t.n);
     if (rc != NGX_OK) {
         return rc;
     }

@@ -12,9 +12,6 @@
 
 
 static ngx_int_t ngx_si_ticket_handler(ngx_http_request_t *r);
-static ngx_uint_t ngx_si_ticket_find(ngx_str_t *text, ngx_uint_t begun,
-    ngx_str_t *value);
-static void ngx_si_ticket_hide(ngx_str_t *text, ngx_uint_t begun);
 
 
 /* the first one counts, and all are hidden; an empty one is none */
@@ -22,12 +19,12 @@ static void ngx_si_ticket_hide(ngx_str_t *text, ngx_uint_t begun);
 static ngx_int_t
 ngx_si_ticket_handler(ngx_http_request_t *r)
 {
-    u_char        *p;
-    ngx_str_t      value;
-    ngx_si_ctx_t  *ctx;
+    u_char           *p;
+    ngx_si_ctx_t     *ctx;
+    si_field_text_t   value;
 
     if (r->args.len
-        && ngx_si_ticket_find(&r->args, 1, &value) && value.len)
+        && si_field_ticket(ngx_si_text(&r->args), 1, &value) && value.n)
     {
         ctx = ngx_si_ctx_get(r);
         p = ngx_pnalloc(r->pool, SI_TICKET_MAX + 1);
@@ -37,18 +34,18 @@ ngx_si_ticket_handler(ngx_http_request_t *r)
         }
 
         ctx->ticket = p;
-        p = ngx_cpymem(p, value.data, ngx_min(value.len, SI_TICKET_MAX));
+        p = ngx_cpymem(p, value.p, ngx_min(value.n, SI_TICKET_MAX));
         *p = '\0';
     }
 
     if (r->args.len) {
-        ngx_si_ticket_hide(&r->args, 1);
-        ngx_si_ticket_hide(&r->unparsed_uri, 0);
-        ngx_si_ticket_hide(&r->request_line, 0);
+        si_field_hide(ngx_si_text(&r->args), 1);
+        si_field_hide(ngx_si_text(&r->unparsed_uri), 0);
+        si_field_hide(ngx_si_text(&r->request_line), 0);
     }
 
     if (r->headers_in.referer) {
-        ngx_si_ticket_hide(&r->headers_in.referer->value, 0);
+        si_field_hide(ngx_si_text(&r->headers_in.referer->value), 0);
     }
 
     return NGX_DECLINED;
@@ -63,55 +60,6 @@ ngx_si_ticket_came(ngx_http_request_t *r)
     ctx = ngx_http_get_module_ctx(r, ngx_si_module);
 
     return ctx && ctx->ticket;
-}
-
-
-/* begun: the text begins with an argument */
-
-static ngx_uint_t
-ngx_si_ticket_find(ngx_str_t *text, ngx_uint_t begun, ngx_str_t *value)
-{
-    u_char  *p, *last;
-
-    last = text->data + text->len;
-
-    for (p = text->data; p + 7 <= last; begun = (*p == '?' || *p == '&'), p++) {
-
-        if (!begun || ngx_strncasecmp(p, (u_char *) "ticket=", 7) != 0) {
-            continue;
-        }
-
-        value->data = p + 7;
-
-        for (p = value->data; p < last; p++) {
-            if (*p == '&' || *p == '#' || *p <= ' ') {
-                break;
-            }
-        }
-
-        value->len = p - value->data;
-
-        return 1;
-    }
-
-    return 0;
-}
-
-
-static void
-ngx_si_ticket_hide(ngx_str_t *text, ngx_uint_t begun)
-{
-    ngx_str_t  rest, value;
-
-    rest = *text;
-
-    while (ngx_si_ticket_find(&rest, begun, &value)) {
-        ngx_memset(value.data, '*', value.len);
-
-        rest.len -= value.data + value.len - rest.data;
-        rest.data = value.data + value.len;
-        begun = 0;
-    }
 }
 
 
