@@ -28,6 +28,7 @@ models:
     upstream: fake-1
     price: { input: 1, output: 1 }
     fallback: [safe]
+  words: { provider: lexical, price: { input: 3 } }
   safe: { provider: other, price: { input: 0.000001, output: 0 } }
 default_model: fake-1
 YAML
@@ -83,6 +84,13 @@ subtest 'what the provider counts is what it costs' => sub {
     $model->next(kind => 'tokens', usage => { prompt_tokens => 1, completion_tokens => 1 });
     ask('free');
     is_row((rows(1, "model = 'free'"))[0], { cost_micros => 0, input_tokens => 1, output_tokens => 1 }, 'without a price it is free, and counted');
+
+    is $si->json(POST => '/v1/embeddings', { model => 'words', input => 'w' x 40 })->{status}, 200, 'vectors';
+    is_row((rows(1, "operation = 'embeddings'"))[0], { model => 'words', outcome => 'ok', input_tokens => 10, output_tokens => 0, cost_micros => 30 }, 'cost, too');
+    my $metrics = $si->http(GET => '/metrics')->{body};
+    is sum0($metrics =~ /^gen_ai_client_cost_micro_dollars_total\{(?=\S*="$_->[0]")\S* (\d+)/mg), $_->[1], "the counter of $_->[0]" for ['fake-1', 6490], ['words', 30], ['free', 0];
+    is sum0($metrics =~ /^si_model_tokens_total\{(?=\S*model="fake-1")(?=\S*kind="$_->[0]")\S* (\d+)/mg), $_->[1], "and of its tokens: $_->[0]"
+        for ['input', 2000], ['cached_input', 800], ['cache_write', 400], ['output', 200], ['reasoning', 120];
 };
 
 subtest 'what is cut is estimated' => sub {

@@ -2,6 +2,7 @@
 
 #include "base/proc.h"
 #include "llm/ledger.h"
+#include "llm/meter.h"
 #include "llm/price.h"
 
 int co_account_begin(account_t *a, llm_error_t *err)
@@ -63,6 +64,9 @@ void account_end(account_t *a, const char *code, const llm_result_t *r)
             .cache_write_tokens = SI_MAX(n.cache_write_tokens, 0), .output_tokens = n.output_tokens,
             .reasoning_tokens = SI_MAX(n.reasoning_tokens, 0), .cost = price_cost(&a->model->price, &n), .estimated = n.estimated,
         };
+    }
+    if (proc.gateway != NULL) {
+        meter_usage(gateway_meter(), a->model, &a->usage);
     }
     if (a->entry != NULL) {
         ledger_end(a->entry, a, code != NULL ? code : "ok");

@@ -138,10 +138,7 @@ static void note_piece(gateway_call_t *g, chat_event_t *ev)
 static void settle(gateway_call_t *g, const char *code, const llm_result_t *r)
 {
     meter_end(proc.gateway->meter, &g->timing, code, r);
-    if (g->account.open) {
-        account_end(&g->account, code, r);
-        meter_usage(proc.gateway->meter, g->account.model, &g->account.usage);
-    }
+    account_end(&g->account, code, r);
     model_span_end(&g->span, code, r, &g->account.usage);
 }
 
