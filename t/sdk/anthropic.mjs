@@ -4,8 +4,9 @@
  *   node t/sdk/anthropic.mjs ADDRESS KEY
  */
 import Anthropic from '@anthropic-ai/sdk';
+import { jsonSchemaOutputFormat } from '@anthropic-ai/sdk/helpers/json-schema';
 import OpenAI from 'openai';
-import { generateObject, generateText, jsonSchema, streamText, tool } from 'ai';
+import { generateObject, generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
 import { createAnthropic } from '@ai-sdk/anthropic';
 import { ask, is, ok, run } from './tap.mjs';
 
@@ -88,6 +89,21 @@ async function errors() {
     is(seen.join(''), 'half ', 'after what was said');
 }
 
+/* Its own retries, and what is not there. */
+async function more() {
+    await ask('next 529');
+    await ask('default hello');
+    const again = new Anthropic({ baseURL: address, apiKey: key, maxRetries: 2 });
+    is((await again.messages.create({ model: 'claude-1', max_tokens: 100, messages: user })).stop_reason, 'end_turn', 'its own retries work');
+    const e = await thrown(() => anthropic.messages.countTokens({ model: 'claude-1', messages: user }));
+    ok(e instanceof Anthropic.NotFoundError && e.type === 'not_found_error' && e.errorCode === 'not_found', 'tokens are not counted: an estimate would look exact', e);
+    await ask('next json');
+    const shape = { type: 'json_schema', schema: { ...schema, additionalProperties: false } };
+    const m = await anthropic.messages.parse({ model: 'claude-1', max_tokens: 100, messages: user, output_config: { format: jsonSchemaOutputFormat(shape.schema) } });
+    is(m.parsed_output, { city: 'Ulm' }, 'a shape is kept');
+    await ask('sent "output_config":\\{"format":\\{"schema":.*"type":"json_schema"|"output_config":\\{"format":\\{"type":"json_schema"');
+}
+
 async function aborts() {
     await ask('default step');
     const s = anthropic.messages.stream({ model: 'gpt-1', max_tokens: 100, messages: user });
@@ -140,6 +156,30 @@ async function vercel() {
     is([e?.statusCode, e?.data?.error?.type], [404, 'not_found_error'], 'ai: an error');
 }
 
+/* A tool that it runs itself, a limit, an answer that breaks off, an abort. */
+async function vercelMore() {
+    const seen = [], tools = { weather: tool({ description: 'of a city', inputSchema: jsonSchema(schema), execute: async ({ city }) => { seen.push(city); return 'rain-of-ulm'; } }) };
+    await ask('next call');
+    await ask('default hello');
+    is([(await generateText({ model: sdk('claude-1'), prompt: 'Hello', tools, stopWhen: stepCountIs(3), maxRetries: 0 })).text, seen], ['Hello', ['Ulm']], 'ai: runs a tool');
+    await ask('sent rain-of-ulm');
+    await ask('next 429');
+    const e = await thrown(() => generateText({ model: sdk('claude-1'), prompt: 'x', maxRetries: 0 }));
+    is([e?.statusCode, e?.isRetryable], [429, true], 'ai: a limit');
+    await ask('next broken');
+    const kinds = [];
+    for await (const p of streamText({ model: sdk('claude-1'), prompt: 'x', maxRetries: 0, onError() {} }).fullStream) kinds.push(p.type);
+    ok(kinds.includes('error'), 'ai: an answer that breaks off', kinds);
+    await ask('default step');
+    const stop = new AbortController(), s = streamText({ model: sdk('gpt-1'), prompt: 'x', abortSignal: stop.signal, maxRetries: 0, onError() {} });
+    const read = (async () => { for await (const p of s.fullStream) if (p.type === 'text-delta') stop.abort(); })();
+    await ask('asked');
+    await ask('go first');
+    await read;
+    await ask('closed');
+    ok(true, 'ai: what is aborted closes the provider');
+}
+
 /* ---- openai in front of Anthropic ---- */
 
 async function crossed() {
@@ -158,7 +198,7 @@ async function crossed() {
 }
 
 run(async () => {
-    for (const part of [chat, tools, models, vercel, crossed, errors, aborts]) {
+    for (const part of [chat, tools, models, vercel, vercelMore, crossed, errors, more, aborts]) {
         const e = await thrown(part);
         ok(e === undefined, `${part.name}: all of it`, e?.stack);
     }

@@ -102,6 +102,12 @@ async function errors() {
     is((await create({}, new OpenAI({ baseURL, apiKey, maxRetries: 2 }))).choices[0].finish_reason, 'stop', 'openai: its own retries work');
     await request();
     await request();
+    for (const n of [1, 2]) {
+        await create({}, new OpenAI({ baseURL, apiKey, maxRetries: 0, defaultHeaders: { 'Idempotency-Key': 'k' } }));
+        ok(await request(), `openai: an Idempotency-Key is of no effect (${n})`);
+    }
+    e = await fails(client.responses.retrieve('resp_1'), OpenAI.NotFoundError, 'openai: what is not there');
+    is([e.code, e.type], ['not_found', 'invalid_request_error'], 'openai: in its words');
     await next({ kind: 'cut', after: 2 });
     let text = '';
     e = await fails((async () => { for await (const c of await create({ stream: true })) text += c.choices[0]?.delta.content ?? ''; })(), OpenAI.APIError, 'openai: a cut stream is an error');

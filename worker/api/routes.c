@@ -83,6 +83,14 @@ static void co_no_method(call_t *call, const char *allow)
     co_problem_allow(call, allow);
 }
 
+/* What lies below a route of a dialect, and is none itself, as /v1/messages/count_tokens. */
+static bool is_below(const route_t *r, str_t path)
+{
+    size_t n = strlen(r->path);
+
+    return r->face != NULL && path.n > n && memcmp(path.p, r->path, n) == 0 && path.p[n] == '/';
+}
+
 static const route_t *find(call_t *call, str_t *id, str_t *name, char allow[128])
 {
     buf_t b;
@@ -90,6 +98,7 @@ static const route_t *find(call_t *call, str_t *id, str_t *name, char allow[128]
     buf_init(&b, 127);
     for (size_t i = 0; i < nroutes; i++) {
         if (!route_match(routes[i].path, call->path, id, name)) {
+            call->face = is_below(&routes[i], call->path) ? routes[i].face : call->face;
             continue;
         }
         call->face = routes[i].face;
