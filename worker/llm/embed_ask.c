@@ -120,15 +120,16 @@ static int co_try(attempt_t *t, const gateway_spec_t *spec, embed_batch_t *q, em
 int co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_batch_t *batch, embed_answer_t *r, const conf_model_t **model)
 {
     const conf_model_t *before = NULL;
-    embed_batch_t       q = *batch;
+    embed_batch_t      *q = arena_alloc(r->arena, sizeof *q);
     attempt_t           t;
     model_span_t        span = { .span = NULL };
     bool                over;
     int                 rc;
 
-    attempt_init(&t, gateway_health(), spec->tenant, q.deadline);
+    *q = *batch;
+    attempt_init(&t, gateway_health(), spec->tenant, q->deadline);
     t.route = *route;
-    r->q = &q;
+    r->q = q;
     do {
         rc = co_attempt_choose(&t, r->err);
         if (rc != 0) {
@@ -139,7 +140,7 @@ int co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_b
             meter_fallback(gateway_meter(), before);
         }
         before = t.model;
-        rc = co_try(&t, spec, &q, r, &span, &over);
+        rc = co_try(&t, spec, q, r, &span, &over);
     } while (rc != 0 && rc != SI_ECANCELED && !over && attempt_failed(&t, rc, r->err));
     *model = t.model;
     r->q = batch;
