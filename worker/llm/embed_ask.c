@@ -142,7 +142,6 @@ int co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_b
         before = t.model;
         rc = co_try(&t, spec, q, r, &span, &over);
     } while (rc != 0 && rc != SI_ECANCELED && !over && attempt_failed(&t, rc, r->err));
-    *model = t.model;
-    r->q = batch;
+    *model = q->model = t.model;
     return rc;
 }

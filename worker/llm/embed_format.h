@@ -63,7 +63,7 @@ void embed_normalize(embed_answer_t *r);
 
 /* One request to one provider, up to its answer. 0, or SI_E* with *r->err (SI_ECANCELED: untouched). */
 int  co_embed_post(const embed_format_t *f, embed_answer_t *r);
-/* One batch, at whatever models of the route and keys it takes; r->q is its own until then. model: the one that answered. */
+/* One batch, at whatever models of the route and keys it takes; r->q becomes a copy of q, with the model that was asked. model: the same, of proc.conf. */
 int  co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_batch_t *q, embed_answer_t *r, const conf_model_t **model);
 
 #endif
