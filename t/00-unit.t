@@ -1,5 +1,5 @@
 # Runs the unit programs of the worker, each as a subtest: it fails when the program does, when it printed no plan, when it
-# hangs, or when a sanitizer had something to say. pg, redis, redis_cluster and store need servers: t/01-io.t, t/06-redis.t, t/66-redis-cluster.t, t/03-store.t.
+# hangs, or when a sanitizer had something to say. pg, redis, counter, redis_cluster and store need servers: t/01-io.t, t/06-redis.t, t/66-redis-cluster.t, t/03-store.t.
 use strict;
 use warnings;
 use File::Basename qw(basename);
@@ -8,7 +8,7 @@ use Test::More;
 
 my $LIMIT = 300;        # seconds for one program
 my $build = $ENV{SI_BUILD} || '.build/release';
-my %elsewhere = map { $_, 1 } qw(pg redis redis_cluster store);
+my %elsewhere = map { $_, 1 } qw(pg redis counter redis_cluster store);
 my @units = grep { -f && -x && !$elsewhere{ basename $_ } } sort glob "$build/unit/*";
 
 BAIL_OUT("no unit programs in $build/unit: run scripts/build") unless @units;

@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# Runs the unit programs pg and redis against private servers, which they kill and start again in the middle.
+# Runs the unit programs pg, counter and redis against private servers, which they kill and start again in the middle.
 use strict;
 use warnings;
 use File::Path qw(remove_tree);
@@ -70,7 +70,7 @@ sub start_redis {
     return (SI_REDIS_URL => "unix://:p%40ss%2Fw:rd\@$dir/redis.sock?db=3", SI_TEST_START => "sh $start", SI_TEST_STOP => "sh $stop");
 }
 
-for my $name (qw(pg redis)) {
+for my $name (qw(pg redis counter)) {
     -x "$build/unit/$name" or BAIL_OUT("$build/unit/$name is missing: run make -C worker, or set SI_BUILD");
 }
 
@@ -78,7 +78,9 @@ my $log = run_unit('pg', 'pg', 3, start_postgres());
 like($log, qr/"sqlstate":"22P02"/, 'pg: a failed statement is logged');
 unlike($log, qr/secret-7261/, 'pg: without the values of its parameters');
 
-$log = run_unit('redis', 'redis', 0, start_redis());
+my %redis = start_redis();
+run_unit('counter', 'counter', 0, %redis);
+$log = run_unit('redis', 'redis', 0, %redis);
 unlike($log, qr/p\@ss/, 'redis: the password is not logged');
 
 for my $stop (splice @stop) {

@@ -112,6 +112,7 @@ my %calls = (
         }
     },
     'POST /v1/keys' => sub { is_problem $_[0]->json(POST => '/v1/keys', { user => 'ann' }), 403, 'forbidden', undef, 'a key without a scope makes none' },
+    'GET /v1/budgets' => sub { answer_keeps('what is left', 200, $_[0]->json(GET => '/v1/budgets')) },
     'POST /v1/chat/completions' => sub {
         answer_keeps('a call of a model', 200, $_[0]->json(POST => '/v1/chat/completions', { model => 'offline', messages => [{ role => 'user', content => 'Where was a question asked?' }] }));
     },

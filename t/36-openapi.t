@@ -116,6 +116,7 @@ subtest 'what really comes' => sub {
     my $key = $admin->json(POST => '/v1/keys', { name => 'n', user => 'u', scopes => ['admin'], expires => '2100-01-01T00:00:00Z' })->{json};
     fits(Key => $key, 'a new key');
     is $admin->json(DELETE => "/v1/keys/$key->{id}")->{status}, 204, 'revoked';
+    fits(Key => $admin->json(POST => '/v1/keys', { budget => { micro_dollars => 1, calls => 2, period => 'day' }, rate => { requests => 3, tokens => 4 } })->{json}, 'one with a budget');
     fits(KeyPage => $admin->json(GET => '/v1/keys')->{json}, 'keys');
     fits(Problem => $si->json(POST => '/v1/keys', {})->{json}, 'no admin');
     fits(UsageSums => $si->json(GET => '/v1/usage')->{json}, 'usage');

@@ -204,14 +204,14 @@ static void shapes(test_t *t)
 {
     refused(t, "databse:\n  pool: 1",
             "a.yaml:1: databse: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
-            " history, gateway, telemetry, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters");
+            " history, gateway, telemetry, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters, budgets, rates");
     refused(t, "\ndatabase:\n  pol: 1", "a.yaml:3: database.pol: no such key, expected one of url, pool");
     refused(t, "models:\n  m:\n    provider: offline\n    temperature: 1",
             "a.yaml:4: models.m.temperature: no such key, expected one of provider, upstream, max_tokens, stream, type, space, dimensions, task_type, normalize, encoding, batch, price, fallback,"
             " context_fallback, filter_fallback, cache_ttl, safety, guardrail, guardrail_version, guardrail_mode");
     refused(t, "database.pool: 4",
             "a.yaml:1: database.pool: no such key, expected one of node, workers, sockets, journal, database, redis, log, auth, limits, turn,"
-            " history, gateway, telemetry, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters");
+            " history, gateway, telemetry, websocket, lease, drain, default_model, default_agent, providers, models, tasks, agents, tenants, issuers, filters, budgets, rates");
     refused(t, "database: 4", "a.yaml:1: database: expected a map of keys and values, got \"4\"");
     refused(t, "providers: []", "a.yaml:1: providers: expected a map of keys and values, got a list");
     refused(t, "models:\n  m: offline", "a.yaml:2: models.m: expected a map of keys and values, got \"offline\"");

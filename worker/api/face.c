@@ -32,7 +32,8 @@ size_t faces_running(void)
 
 static int fail(face_call_t *c, int status, const char *code, const char *field, const char *message)
 {
-    c->err = (face_error_t) { .status = status == 503 && c->face->busy != 0 ? c->face->busy : status, .code = code, .field = field,
+    status = status == 503 && c->face->busy != 0 ? c->face->busy : status == 402 && c->face->broke != 0 ? c->face->broke : status;
+    c->err = (face_error_t) { .status = status, .code = code, .field = field,
                               .message = message };
     return -1;
 }
@@ -42,6 +43,7 @@ static int status_of(const llm_error_t *e)
 {
     static const struct { const char *code; int status; } codes[] = {
         { "provider_rate_limited", 429 }, { "provider_timeout", 504 }, { "unsupported", 400 }, { "content_filtered", 400 },
+        { "budget_exceeded", 402 }, { "rate_limited", 429 }, { "budget_unavailable", 503 },
     };
 
     for (size_t i = 0; i < SI_COUNT(codes); i++) {

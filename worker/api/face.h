@@ -58,6 +58,7 @@ typedef struct face_call {
 typedef struct face {
     const char *name;               /* chat_options_t.dialect: "openai" */
     int         busy;               /* the status of what is overloaded; 0: 503 */
+    int         broke;              /* of a budget that is used up; 0: 402 */
     /* The request, a JSON object that lives as long as the call. 0, or -1 after face_refuse(). What it cannot say is refused, nothing is left out. */
     int  (*read)(face_call_t *c, const json_t *body);
     /* A stream: before its first event (NULL: it has none), each event, its whole end, its end with c->err. 0, or SI_ENOMEM of c->out. */

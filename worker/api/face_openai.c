@@ -270,7 +270,7 @@ static int read_request(face_call_t *c, const json_t *o)
 
 const face_t face_openai = {
     .name = "openai", .read = read_request, .begin = openai_begin, .event = openai_event, .end = openai_end,
-    .broken = openai_broken, .whole = openai_whole, .error = openai_error,
+    .broken = openai_broken, .whole = openai_whole, .error = openai_error, .broke = 429,
 };
 
 void co_chat_completions(request_t *r)

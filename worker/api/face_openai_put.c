@@ -274,7 +274,8 @@ static const char *error_type(int status)
 
 int openai_error(buf_t *b, const face_error_t *e)
 {
-    int rc = buf_puts(b, "{\"error\":{\"message\":");
+    bool broke = strcmp(e->code, "budget_exceeded") == 0;       /* 429 as well, but a word of its own: to be told from a limit */
+    int  rc = buf_puts(b, "{\"error\":{\"message\":");
 
     if (e->field != NULL) {             /* most clients show the message alone */
         char text[640];
@@ -284,7 +285,7 @@ int openai_error(buf_t *b, const face_error_t *e)
     } else {
         rc = rc != 0 ? rc : buf_json_str(b, str_of(e->message));
     }
-    rc = rc != 0 ? rc : buf_printf(b, ",\"type\":\"%s\",\"param\":", error_type(e->status));
+    rc = rc != 0 ? rc : buf_printf(b, ",\"type\":\"%s\",\"param\":", broke ? "insufficient_quota" : error_type(e->status));
     rc = rc != 0 ? rc : e->field != NULL ? buf_json_str(b, str_of(e->field)) : buf_puts(b, "null");
-    return rc != 0 ? rc : buf_printf(b, ",\"code\":\"%s\"}}", e->code);
+    return rc != 0 ? rc : buf_printf(b, ",\"code\":\"%s\"}}", broke ? "insufficient_quota" : e->code);
 }

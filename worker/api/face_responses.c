@@ -239,7 +239,7 @@ static int read_request(face_call_t *c, const json_t *o)
 
 const face_t face_responses = {
     .name = "responses", .read = read_request, .begin = responses_begin, .event = responses_event, .end = responses_end,
-    .broken = responses_broken, .whole = responses_whole, .error = openai_error,
+    .broken = responses_broken, .whole = responses_whole, .error = openai_error, .broke = 429,
 };
 
 void co_responses(request_t *r)

@@ -12,6 +12,7 @@
 
 #define BODY_MAX  8192
 #define NAME_BYTES  200         /* bytes */
+#define AMOUNT_MAX  1000000000000000ll   /* CONF_DOLLARS_MAX */
 #define LIST_MAX  (1u << 20)    /* 100 keys: each less than 2 KiB, also when all is escaped */
 
 static bool admin(const request_t *r)
@@ -34,6 +35,8 @@ static void put_key(buf_t *b, const key_row_t *k, const char *key)
     buf_puts(b, ",\"hint\":");
     buf_json_str(b, str_of(k->hint));
     buf_printf(b, ",\"scopes\":[%s],\"created\":\"%s\"", scope_has(k->scopes, "admin") ? "\"admin\"" : "", k->created);
+    buf_printf(b, ",\"budget\":{\"micro_dollars\":%lld,\"calls\":%lld,\"period\":\"%s\"},\"rate\":{\"requests\":%lld,\"tokens\":%lld}",
+               (long long) k->own.dollars, (long long) k->own.calls, k->own.period, (long long) k->own.requests, (long long) k->own.tokens);
     put_time(b, "expires", k->expires);
     put_time(b, "revoked", k->revoked);
     if (key) {
@@ -64,16 +67,69 @@ static int co_scopes(request_t *r, const json_t *o, const char **out)
     return 0;
 }
 
+/* A whole number of an object in the body, 0 when absent. 0 or -1: answered. */
+static int co_amount(request_t *r, const json_t *o, const char *name, const char *field, int64_t *out)
+{
+    const json_t *v = json_object_get(o, name);
+
+    if (v != NULL && !json_is_null(v) && (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > AMOUNT_MAX)) {
+        co_problem(r->call, 422, "invalid_field", field, "must be a whole number from 0 to %lld", AMOUNT_MAX);
+        return -1;
+    }
+    *out = json_integer_value(v);
+    return 0;
+}
+
+/* A member that is an object with these members, or absent. 0 or -1: answered. */
+static int co_part(request_t *r, const json_t *o, const char *name, const char *const *names, json_t **out)
+{
+    *out = json_object_get(o, name);
+    if (*out == NULL || json_is_null(*out)) {
+        *out = NULL;
+        return 0;
+    }
+    if (!json_is_object(*out)) {
+        co_problem(r->call, 422, "invalid_field", name, "must be an object");
+        return -1;
+    }
+    return co_input_members(r, *out, names);
+}
+
+/* "budget" and "rate". 0 or -1: answered. */
+static int co_own(request_t *r, const json_t *o, allowance_t *out)
+{
+    static const char *const budget[] = { "micro_dollars", "calls", "period", NULL }, *const rate[] = { "requests", "tokens", NULL };
+    static const char *const periods[] = { "hour", "day", "month", "total" };
+    json_t *b, *m;
+    str_t   period = STR_NULL;
+
+    if (co_part(r, o, "budget", budget, &b) || co_part(r, o, "rate", rate, &m)
+        || co_amount(r, b, "micro_dollars", "budget.micro_dollars", &out->dollars) || co_amount(r, b, "calls", "budget.calls", &out->calls)
+        || co_amount(r, m, "requests", "rate.requests", &out->requests) || co_amount(r, m, "tokens", "rate.tokens", &out->tokens)
+        || (b != NULL && co_input_string(r, b, "period", false, 16, &period)))
+    {
+        return -1;
+    }
+    for (size_t i = 0; period.p != NULL && i < SI_COUNT(periods); i++) {
+        out->period = str_is(period, periods[i]) ? periods[i] : out->period;
+    }
+    if (period.p != NULL && out->period == NULL) {
+        co_problem(r->call, 422, "invalid_field", "budget.period", "must be hour, day, month or total");
+        return -1;
+    }
+    return 0;
+}
+
 /* The body. 0 or -1: answered. */
 static int co_read(request_t *r, key_new_t *k)
 {
-    static const char *const names[] = { "name", "user", "scopes", "expires", NULL };
+    static const char *const names[] = { "name", "user", "scopes", "expires", "budget", "rate", NULL };
     str_t   text, name, user;
     json_t *o;
 
     if (co_input_idempotency(r, &k->idem) || !(o = co_input_object(r, BODY_MAX, true, names, &text))
         || co_input_string(r, o, "name", false, NAME_BYTES, &name) || co_input_string(r, o, "user", false, NAME_BYTES, &user)
-        || co_scopes(r, o, &k->scopes) || co_input_time(r, o, "expires", &k->expires))
+        || co_scopes(r, o, &k->scopes) || co_input_time(r, o, "expires", &k->expires) || co_own(r, o, &k->own))
     {
         return -1;
     }

@@ -14,6 +14,7 @@
 #include "io/pg.h"
 #include "io/redis.h"
 #include "link/link.h"
+#include "llm/budget.h"
 #include "llm/gateway.h"
 #include "run/co.h"
 #include "run/loop.h"
@@ -149,6 +150,7 @@ void co_metrics(request_t *r)
     }
     otlp_metrics(&b);
     gateway_metrics(&b);
+    budget_metrics(&b);
     co_whole(r->call, &head, (str_t) { b.p, b.n });
     buf_free(&b);
 }

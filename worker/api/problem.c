@@ -10,7 +10,7 @@
 static const char *title(int status)
 {
     static const struct { int status; const char *title; } titles[] = {
-        { 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" }, { 404, "Not Found" },
+        { 400, "Bad Request" }, { 401, "Unauthorized" }, { 402, "Payment Required" }, { 403, "Forbidden" }, { 404, "Not Found" },
         { 405, "Method Not Allowed" }, { 409, "Conflict" }, { 412, "Precondition Failed" },
         { 413, "Content Too Large" }, { 415, "Unsupported Media Type" }, { 422, "Unprocessable Content" },
         { 426, "Upgrade Required" }, { 429, "Too Many Requests" }, { 500, "Internal Server Error" }, { 503, "Service Unavailable" },
@@ -66,6 +66,9 @@ void problem_face_headers(call_t *call, call_head_t *head, const face_error_t *e
 
         add_header(head, "X-Request-Id", id);       /* OpenAI's name for it, and Anthropic's */
         add_header(head, "Request-Id", id);
+    }
+    if (e != NULL && strcmp(e->code, "budget_exceeded") == 0) {
+        add_header(head, "X-Should-Retry", "false");        /* OpenAI's and Anthropic's clients would try again at once */
     }
     if (ms > 0) {
         add_header(head, "Retry-After", arena_printf(call->arena, "%llu", (unsigned long long) (ms + 999) / 1000));

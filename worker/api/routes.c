@@ -28,6 +28,7 @@ const route_t routes[] = {
     { "DELETE", "/v1/keys/{id}", co_key_revoke, false, NULL },
     { "POST", "/v1/revocations", co_revocation_create, false, NULL },
     { "GET",  "/v1/usage", co_usage, false, NULL },
+    { "GET",  "/v1/budgets", co_budget_list, false, NULL },
     { "POST", "/v1/chat/completions", co_chat_completions, false, &face_openai },
     { "POST", "/v1/messages", co_messages, false, &face_anthropic },
     { "POST", "/v1/responses", co_responses, false, &face_responses },

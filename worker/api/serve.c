@@ -17,11 +17,13 @@
 #include "io/pg.h"
 #include "io/redis.h"
 #include "link/link.h"
+#include "llm/budget.h"
 #include "llm/gateway.h"
 #include "llm/ledger.h"
 #include "run/co.h"
 #include "run/loop.h"
 #include "run/master.h"
+#include "store/allowance.h"
 #include "store/quota.h"
 #include "store/revoked.h"
 #include "store/verdict.h"
@@ -127,6 +129,8 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
         si_die("redis.url is not a Redis address");
     }
     verdicts_init(key_gone);
+    allowances_init();
+    budgets_init();
     convs_init();
     bus_init(&hooks);
     feeds_init();

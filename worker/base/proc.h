@@ -38,6 +38,8 @@ typedef struct proc {
     struct quotas   *quotas;   /* store/quota */
     struct gateway  *gateway;  /* llm/gateway */
     struct ledger   *ledger;   /* llm/ledger */
+    struct budgets  *budgets;  /* llm/budget */
+    struct allowances *allowances;  /* store/allowance */
 } proc_t;
 
 extern proc_t proc;

@@ -15,7 +15,9 @@ static const char builtin[] =
     "tasks: { quick: {}, planning: {}, code: {}, vision: {}, embeddings: { models: [lexical] } }\n"
     "tenants: {}\n"
     "filters: {}\n"
-    "issuers: {}\n";
+    "issuers: {}\n"
+    "budgets: {}\n"
+    "rates: {}\n";
 
 /* --- the walk --- */
 
@@ -153,6 +155,8 @@ static const thing_t things[] = {
     { "tenants", "tenants.*", sizeof(conf_tenant_t), offsetof(conf_t, tenants), offsetof(conf_t, ntenants) },
     { "issuers", "issuers.*", sizeof(conf_issuer_t), offsetof(conf_t, issuers), offsetof(conf_t, nissuers) },
     { "filters", "filters.*", sizeof(conf_filter_t), offsetof(conf_t, filter_sets), offsetof(conf_t, nfilter_sets) },
+    { "budgets", "budgets.*", sizeof(conf_budget_t), offsetof(conf_t, budgets), offsetof(conf_t, nbudgets) },
+    { "rates", "rates.*", sizeof(conf_budget_t), offsetof(conf_t, rates), offsetof(conf_t, nrates) },
 };
 /* Those within another thing. */
 static const thing_t endpoints = { "providers.*.endpoints", "providers.*.endpoints.*", sizeof(conf_provider_t),
@@ -161,7 +165,8 @@ static const thing_t routes = { "tenants.*.routes", "tenants.*.routes.*", sizeof
                                 offsetof(conf_tenant_t, routes), offsetof(conf_tenant_t, nroutes) };
 _Static_assert(offsetof(conf_provider_t, name) == 0 && offsetof(conf_model_t, name) == 0 && offsetof(conf_agent_t, name) == 0
                && offsetof(conf_task_t, name) == 0 && offsetof(conf_tenant_t, name) == 0
-               && offsetof(conf_issuer_t, name) == 0 && offsetof(conf_filter_t, name) == 0, "a thing begins with its name");
+               && offsetof(conf_issuer_t, name) == 0 && offsetof(conf_filter_t, name) == 0
+               && offsetof(conf_budget_t, name) == 0, "a thing begins with its name");
 
 static bool is_named(const char *pattern)
 {

@@ -106,7 +106,25 @@ typedef struct {
     const char *prompt;         /* system prompt, may be "" */
     conf_filters_t filters;
     uint64_t    cache_ttl;      /* ms; CONF_SAME: the gateway's */
+    uint64_t    over_budget_keep;       /* percent of the context that is kept when the money does not suffice */
+    conf_models_t over_budget_models;   /* asked then instead */
 } conf_agent_t;
+
+/* What calls of models may use together: of a period (budgets), or within a minute (rates). */
+typedef struct {
+    const char *name;
+    const char *per;            /* whose calls together: "all", "tenant", "user", "key", "agent" */
+    const char *tenant, *user, *key;    /* ids; "": of any */
+    const char *agent, *model;  /* names; NULL: of any */
+    const conf_provider_t *provider;    /* NULL: of any */
+    const char *period;         /* "minute" (rates: always), "hour", "day", "month", "total" */
+    uint64_t    dollars;        /* millionths of a US dollar; 0: any amount; so are the next two */
+    uint64_t    calls;
+    uint64_t    tokens;         /* of input and output together; rates only */
+    const char *away;           /* while Redis does not answer: "open", "closed" */
+} conf_budget_t;
+
+#define CONF_DOLLARS_MAX  1000000000000000ull   /* a thousand million dollars */
 
 /* A class of work, or what a tenant has instead of a name. */
 typedef struct {
@@ -172,6 +190,9 @@ typedef struct conf {
     conf_task_t     *tasks;     size_t ntasks;
     conf_tenant_t   *tenants;   size_t ntenants;
     conf_filter_t   *filter_sets; size_t nfilter_sets;
+    conf_budget_t   *budgets;   size_t nbudgets;
+    conf_budget_t   *rates;     size_t nrates;
+    uint64_t    budget_output;  /* tokens reserved for an answer that nobody bounds */
     size_t      nendpoints;     /* of all providers */
     conf_issuer_t   *issuers;   size_t nissuers;
     const char *default_model, *default_agent;

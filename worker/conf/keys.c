@@ -13,6 +13,7 @@
 
 #define ISSUER(member)    offsetof(conf_issuer_t, member)
 #define FILTER(member)    offsetof(conf_filter_t, member)
+#define BUDGET(member)    offsetof(conf_budget_t, member)
 
 /* Keys that come over plain HTTP are anybody's; a server of one's own machine is for trying things out. */
 #define KEY_PLACES  "https://|http://127.0.0.1:|http://localhost:"
@@ -106,6 +107,8 @@ const conf_key_t conf_keys[] = {
       "the longest rest that a provider may ask for", false },
     { "gateway.key_rest", KEY_DURATION, "5m", 1, 24 * HOUR, IN(gateway_key_rest), NULL,
       "how long a key that was refused (401, 402, 403) is left out", false },
+    { "gateway.budget_output", KEY_NUMBER, "4096", 1, 10000000, IN(budget_output), NULL,
+      "tokens that are reserved for an answer which neither its request nor its model bounds", false },
     { "gateway.breaker_percent", KEY_NUMBER, "50", 1, 100, IN(breaker_percent), NULL,
       "a model at a key is left out when more of its calls fail", false },
     { "gateway.breaker_calls", KEY_NUMBER, "5", 1, 10000, IN(breaker_calls), NULL,
@@ -266,6 +269,10 @@ const conf_key_t conf_keys[] = {
       "class of its work, which has the models if it names none", false },
     { "agents.*.prompt", KEY_TEXT, "", 0, 65536, AGENT(prompt), NULL,
       "system prompt", false },
+    { "agents.*.over_budget_keep", KEY_NUMBER, "100", 1, 100, AGENT(over_budget_keep), NULL,
+      "percent of the context that is sent when the money does not suffice for all of it: the oldest messages go first", false },
+    { "agents.*.over_budget_models", KEY_MODELS, "", 0, 0, AGENT(over_budget_models), NULL,
+      "cheaper models that are asked instead when it does not suffice for that either", false },
 
     { "agents.*.cache_ttl", KEY_DURATION, NULL, 0, 30 * 24 * HOUR, AGENT(cache_ttl), NULL,
       "gateway.cache_ttl for calls through this agent; default: that", false },
@@ -296,6 +303,50 @@ const conf_key_t conf_keys[] = {
       "regular expressions (PCRE2, Unicode), 64 at most", false },
     { "filters.*.ready", KEY_TEXTS, "", 1, 32, FILTER(ready), "email|phone|card|iban|aws_key|private_key|si_key",
       "ready-made ones: e-mail addresses, telephone numbers, payment cards (Luhn), IBANs (mod 97), keys of AWS, private keys in PEM, Si's keys", false },
+
+    { "budgets.*.per", KEY_WORD, "tenant", 0, 0, BUDGET(per), "all|tenant|user|key|agent",
+      "whose calls count together", false },
+    { "budgets.*.tenant", KEY_NAME, "", 0, 36, BUDGET(tenant), NULL,
+      "only calls of this tenant, by its id; default: of any", false },
+    { "budgets.*.user", KEY_NAME, "", 0, 36, BUDGET(user), NULL,
+      "only calls of this user, by its id", false },
+    { "budgets.*.key", KEY_NAME, "", 0, 36, BUDGET(key), NULL,
+      "only calls with this API key, by its id", false },
+    { "budgets.*.agent", KEY_AGENT, NULL, 0, 0, BUDGET(agent), NULL,
+      "only calls of this agent", false },
+    { "budgets.*.model", KEY_MODEL, NULL, 0, 0, BUDGET(model), NULL,
+      "only calls of this model", false },
+    { "budgets.*.provider", KEY_PROVIDER, NULL, 0, 0, BUDGET(provider), NULL,
+      "only calls of models of this provider", false },
+    { "budgets.*.away", KEY_WORD, "open", 0, 0, BUDGET(away), "open|closed",
+      "while Redis does not answer: open, each worker has its share of what is left; closed, 503", false },
+    { "budgets.*.period", KEY_WORD, "month", 0, 0, BUDGET(period), "minute|hour|day|month|total",
+      "how long it lasts, by the calendar in UTC; total: for ever", false },
+    { "budgets.*.dollars", KEY_PRICE, "0", 0, CONF_DOLLARS_MAX, BUDGET(dollars), NULL,
+      "US dollars of a period; 0: any amount", false },
+    { "budgets.*.calls", KEY_NUMBER, "0", 0, 1000000000000ull, BUDGET(calls), NULL,
+      "calls of models in a period; 0: any number", false },
+
+    { "rates.*.per", KEY_WORD, "tenant", 0, 0, BUDGET(per), "all|tenant|user|key|agent",
+      "whose calls count together", false },
+    { "rates.*.tenant", KEY_NAME, "", 0, 36, BUDGET(tenant), NULL,
+      "only calls of this tenant, by its id; default: of any", false },
+    { "rates.*.user", KEY_NAME, "", 0, 36, BUDGET(user), NULL,
+      "only calls of this user, by its id", false },
+    { "rates.*.key", KEY_NAME, "", 0, 36, BUDGET(key), NULL,
+      "only calls with this API key, by its id", false },
+    { "rates.*.agent", KEY_AGENT, NULL, 0, 0, BUDGET(agent), NULL,
+      "only calls of this agent", false },
+    { "rates.*.model", KEY_MODEL, NULL, 0, 0, BUDGET(model), NULL,
+      "only calls of this model", false },
+    { "rates.*.provider", KEY_PROVIDER, NULL, 0, 0, BUDGET(provider), NULL,
+      "only calls of models of this provider", false },
+    { "rates.*.away", KEY_WORD, "open", 0, 0, BUDGET(away), "open|closed",
+      "while Redis does not answer: open, each worker has its share of what is left; closed, 503", false },
+    { "rates.*.requests", KEY_NUMBER, "0", 0, 1000000000, BUDGET(calls), NULL,
+      "calls of models a minute; 0: any number", false },
+    { "rates.*.tokens", KEY_NUMBER, "0", 0, 1000000000000ull, BUDGET(tokens), NULL,
+      "tokens of input and output a minute; 0: any number", false },
 };
 
 const size_t conf_nkeys = SI_COUNT(conf_keys);

@@ -136,7 +136,7 @@ static void print_key(const conf_t *c, FILE *out, const conf_key_t *k, const yam
         fprintf(out, "    # %s:%d\n", v->file, v->line);
         return;
     }
-    text = k->type == KEY_PRICE ? price_text(c, k, name, made, sizeof(made))
+    text = k->type == KEY_PRICE && strncmp(k->path, "models.", 7) == 0 ? price_text(c, k, name, made, sizeof(made))
            : k->fallback != NULL ? k->fallback : computed(c, k, name, made, sizeof(made));
     if (conf_list_max(k->type) > 0) {
         fputs("[]", out);

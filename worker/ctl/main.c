@@ -15,6 +15,7 @@ typedef struct {
     const char *files[FILES_MAX];
     size_t      nfiles;
     const char *worker_role, *name, *scopes, *expires, *from, *to, *group;
+    const char *budget, *calls, *requests, *tokens;     /* of a key */
     const char *issuer, *kind, *value;      /* of tokens */
     bool        twice;          /* two kinds were named */
     char      **args;           /* behind the command's words */
@@ -36,8 +37,11 @@ static const char help[] =
     "  migrate [--worker-role NAME]\n"
     "      bring the database to the newest schema; the role that the workers connect as (si_worker) gets its rights\n"
     "  key create TENANT USER [--name TEXT] [--scopes admin] [--expires WHEN]\n"
+    "             [--budget DOLLARS[/PERIOD]] [--calls N[/PERIOD]] [--requests N] [--tokens N]\n"
     "      print a new API key for user USER of tenant TENANT (both are made if missing), this once; with the scope\n"
-    "      admin it manages the keys of the whole tenant; WHEN is 90d, 12h or 2030-01-31T12:00:00Z\n"
+    "      admin it manages the keys of the whole tenant; WHEN is 90d, 12h or 2030-01-31T12:00:00Z.\n"
+    "      What its calls of models may cost, or how many there may be, in an hour, day, month or in total (PERIOD, the\n"
+    "      same for both; default: month); calls of models, and their tokens, a minute. Default: any amount\n"
     "  key list TENANT\n"
     "      the keys of a tenant, without what is secret\n"
     "  key revoke TENANT ID\n"
@@ -74,7 +78,7 @@ static int key_create(const ctl_t *c)
 {
     return admin_key_create(c->database, &(admin_key_t) {
         .tenant = c->args[0], .user = c->args[1], .name = c->name ? c->name : "", .scopes = c->scopes ? c->scopes : "",
-        .expires = c->expires,
+        .expires = c->expires, .budget = c->budget, .calls = c->calls, .requests = c->requests, .tokens = c->tokens,
     });
 }
 
@@ -129,7 +133,7 @@ static int usage_list(const ctl_t *c)
 
 static const command_t commands[] = {
     { "migrate", "no argument", "r", 0, migrate },
-    { "key create", "a tenant and a user", "nse", 2, key_create },
+    { "key create", "a tenant and a user", "nsebkqT", 2, key_create },
     { "key list", "a tenant", "", 1, key_list },
     { "key revoke", "a tenant and the id of a key", "", 2, key_revoke },
     { "token revoke", "a tenant", "ijude", 1, token_revoke },
@@ -182,6 +186,10 @@ static int take_option(ctl_t *c, int option)
     case 'f': c->from = optarg;        return 0;
     case 't': c->to = optarg;          return 0;
     case 'g': c->group = optarg;       return 0;
+    case 'b': c->budget = optarg;      return 0;
+    case 'k': c->calls = optarg;       return 0;
+    case 'q': c->requests = optarg;    return 0;
+    case 'T': c->tokens = optarg;      return 0;
     case 'h': fputs(help, stdout);     exit(0);
     default:  return EXIT_USAGE;       /* getopt has said why */
     }
@@ -196,6 +204,8 @@ static int parse(ctl_t *c, int argc, char **argv, const command_t **command)
         { "subject", required_argument, NULL, 'u' },     { "digest", required_argument, NULL, 'd' },
         { "from", required_argument, NULL, 'f' },        { "to", required_argument, NULL, 't' },
         { "group", required_argument, NULL, 'g' },
+        { "budget", required_argument, NULL, 'b' },      { "calls", required_argument, NULL, 'k' },
+        { "requests", required_argument, NULL, 'q' },    { "tokens", required_argument, NULL, 'T' },
         { "help", no_argument, NULL, 'h' },              { NULL, 0, NULL, 0 },
     };
     char used[16] = "";

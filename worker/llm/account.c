@@ -1,14 +1,29 @@
 #include "llm/account.h"
 
 #include "base/proc.h"
+#include "llm/budget.h"
 #include "llm/ledger.h"
 #include "llm/meter.h"
 #include "llm/price.h"
 
+static void release(account_t *a, bool counted)
+{
+    if (a->hold != NULL) {
+        budget_settle(a->hold, &a->usage, counted);
+        a->hold = NULL;
+    }
+}
+
 int co_account_begin(account_t *a, llm_error_t *err)
 {
+    int rc;
+
     uuid_new(a->id);
-    a->started = clock_wall_ms();
+    a->started = clock_wall_ms();       /* budgets and ledger: of the same period */
+    rc = co_budget_reserve(a, &a->hold, &a->money, err);
+    if (rc != 0) {
+        return rc;
+    }
     a->start = clock_us();
     a->first = 0;
     a->received = 0;
@@ -17,6 +32,7 @@ int co_account_begin(account_t *a, llm_error_t *err)
     if (proc.ledger != NULL && a->spec->tenant != NULL) {
         a->entry = ledger_begin(a);
         if (a->entry == NULL) {
+            release(a, false);
             return provider_fail(err, SI_EUNAVAIL, "ledger_full", 503, true, "usage cannot be written down now");
         }
     }
@@ -72,4 +88,5 @@ void account_end(account_t *a, const char *code, const llm_result_t *r)
         ledger_end(a->entry, a, code != NULL ? code : "ok");
         a->entry = NULL;
     }
+    release(a, code == NULL || a->usage.input_tokens + a->usage.output_tokens > 0);
 }

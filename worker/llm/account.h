@@ -32,12 +32,14 @@ typedef struct {
     size_t   received;                  /* bytes of its pieces, of every kind */
     bool     open;
     struct ledger_entry *entry;         /* of llm/ledger; NULL: the call is nobody's */
+    struct budget_hold *hold;           /* what budget.h has reserved, or NULL */
+    bool     money;                     /* it was refused because dollars are short */
     usage_t  usage;                     /* after the end */
 } account_t;
 
 /*
  * Before a model is asked. 0; or SI_E* with *err filled: it must not be, and there is nothing to end; then the whole call is over,
- * no other model is tried. May wait.
+ * no other model is tried, unless it is SI_EAGAIN (see co_budget_reserve()). May wait.
  */
 int  co_account_begin(account_t *a, llm_error_t *err);
 /* A piece of the answer has come. */

@@ -91,7 +91,9 @@ static bool look(attempt_t *t, health_none_t *none, size_t *where)
     *none = (health_none_t) { HEALTH_REFUSED, UINT64_MAX };
     *where = t->route.n;
     for (size_t i = t->at; i < t->route.n; i++) {
-        t->endpoint = health_choose(t->health, t->route.models[i], i == t->at ? t->tried : 0, draw(), clock_ms(), &here);
+        here = (health_none_t) { HEALTH_RESTS, t->rests[i] };
+        t->endpoint = t->rests[i] > clock_ms() ? NULL
+                      : health_choose(t->health, t->route.models[i], i == t->at ? t->tried : 0, draw(), clock_ms(), &here);
         if (t->endpoint != NULL) {
             if (i != t->at) {
                 move_to(t, i);
@@ -155,16 +157,23 @@ static void note_health(attempt_t *t, fault_t f, const llm_error_t *err)
     }
 }
 
-/* The models for what this one cannot do: its own list, else the rest of the route. */
-static void divert(attempt_t *t, const conf_models_t *list)
+bool attempt_divert(attempt_t *t, const conf_models_t *list)
 {
     route_t r = { .embeddings = t->route.embeddings };
 
     route_list(proc.conf, t->tenant, list, &r);
     if (r.n > 0) {
         t->route = r;
+        memset(t->rests, 0, sizeof t->rests);
         move_to(t, 0);
-    } else {
+    }
+    return r.n > 0;
+}
+
+/* The models for what this one cannot do: its own list, else the rest of the route. */
+static void divert(attempt_t *t, const conf_models_t *list)
+{
+    if (!attempt_divert(t, list)) {
         move_to(t, t->at + 1);
     }
 }
@@ -230,6 +239,15 @@ bool attempt_failed(attempt_t *t, int rc, const llm_error_t *err)
     t->last_rc = rc;
     t->last_fault = f;
     return plan(t, f);
+}
+
+void attempt_limited(attempt_t *t, const llm_error_t *err)
+{
+    health_unknown(t->health, t->model, t->endpoint);
+    t->rests[t->at] = err->retry_ms > 0 ? clock_ms() + err->retry_ms : UINT64_MAX;
+    t->last = *err;
+    t->last_rc = SI_EUNAVAIL;
+    t->last_fault = FAULT_BUSY;
 }
 
 void attempt_cancelled(attempt_t *t)

@@ -19,6 +19,7 @@ typedef struct {
     unsigned               asked;       /* how often route.models[at] was asked */
     unsigned               tries;       /* model calls so far */
     uint64_t               tried;       /* endpoints of route.models[at] that were asked */
+    uint64_t               rests[ROUTE_MAX];    /* clock_ms() until which a limit of its own keeps a model of the route back */
     const conf_model_t    *model;       /* the one that is asked */
     const conf_provider_t *endpoint;    /* at which key */
     conf_model_t           at_endpoint; /* `model` at it */
@@ -38,6 +39,10 @@ const conf_model_t *attempt_begin(attempt_t *t);
 void attempt_good(attempt_t *t);
 /* It failed with rc and err. Whether it makes sense to choose again. */
 bool attempt_failed(attempt_t *t, int rc, const llm_error_t *err);
+/* A limit of the chosen model says no; err->retry_ms: when it may say yes (0: never). Others are asked, or it is waited for. */
+void attempt_limited(attempt_t *t, const llm_error_t *err);
+/* Others are to be asked from now on. False, and nothing has changed: the tenant may use none of them. */
+bool attempt_divert(attempt_t *t, const conf_models_t *list);
 /* The caller gave up. */
 void attempt_cancelled(attempt_t *t);
 

@@ -82,7 +82,7 @@ static void note_failure(const conf_model_t *m, const llm_error_t *err)
              "status", err->status != 0 ? status : NULL, NULL);
 }
 
-/* One call of the model that was chosen, with its counters and its span, on its caller's account. *over: it must not be made. */
+/* One call of the model that was chosen, with its counters and its span, on its caller's account. *over: it must not be made (SI_EAGAIN: another may be). */
 static int co_try(attempt_t *t, const gateway_spec_t *spec, embed_batch_t *q, embed_answer_t *r, model_span_t *span, bool *over)
 {
     account_t    account = { .spec = spec, .operation = "embeddings", .model = t->model, .endpoint = t->endpoint, .input = estimate(q) };
@@ -92,6 +92,10 @@ static int co_try(attempt_t *t, const gateway_spec_t *spec, embed_batch_t *q, em
     int          rc = co_account_begin(&account, r->err);
 
     *over = rc != 0;
+    if (rc == SI_EAGAIN) {
+        attempt_limited(t, r->err);
+        return rc;
+    }
     if (rc != 0) {
         attempt_cancelled(t);
         return rc;
@@ -141,7 +145,7 @@ int co_embed_ask(const route_t *route, const gateway_spec_t *spec, const embed_b
         }
         before = t.model;
         rc = co_try(&t, spec, q, r, &span, &over);
-    } while (rc != 0 && rc != SI_ECANCELED && !over && attempt_failed(&t, rc, r->err));
+    } while (rc != 0 && rc != SI_ECANCELED && (over ? rc == SI_EAGAIN : attempt_failed(&t, rc, r->err)));
     *model = q->model = t.model;
     return rc;
 }

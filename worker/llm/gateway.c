@@ -14,6 +14,7 @@
 #include "llm/meter.h"
 #include "llm/model_span.h"
 #include "llm/seal.h"
+#include "llm/spare.h"
 #include "run/co.h"
 
 /* Of the process. */
@@ -34,6 +35,7 @@ struct gateway_call {
     cache_call_t          *cache;       /* NULL: nothing is kept */
     bool                   hit;         /* the answer comes from there */
     unsigned               restarts;
+    unsigned               spared;      /* see spare.h */
     const provider_t      *provider;
     llm_call_t            *call;        /* NULL: between two */
     meter_call_t           timing;
@@ -142,22 +144,26 @@ static void settle(gateway_call_t *g, const char *code, const llm_result_t *r)
     model_span_end(&g->span, code, r, &g->account.usage);
 }
 
-/* May the model that was chosen be asked? 0, or SI_E* with *err. */
+/* May the model that was chosen be asked? 0; 1: no, but choose again; or SI_E* with *err. */
 static int co_admit(gateway_call_t *g, llm_error_t *err)
 {
-    int64_t max = g->q.options.max_tokens;
+    int64_t max = g->asked.options.max_tokens;
     int     rc;
 
     max = max >= 0 ? max : g->t.model->max_tokens > 0 ? (int64_t) g->t.model->max_tokens : -1;
     g->account = (account_t) {
         .spec = &g->spec, .operation = "chat", .model = g->t.model, .endpoint = g->t.endpoint, .output_max = max,
-        .input = (int64_t) chat_tokens(g->q.messages, g->q.nmessages, &g->q.options),
+        .input = (int64_t) chat_tokens(g->asked.messages, g->asked.nmessages, &g->asked.options),
     };
     rc = co_account_begin(&g->account, err);
+    if (rc == SI_EAGAIN) {
+        attempt_limited(&g->t, err);
+        return 1;
+    }
     if (rc != 0) {
         attempt_cancelled(&g->t);
     }
-    return rc;
+    return rc != 0 && g->account.money && spare(g->arena, g->spec.agent, &g->asked, &g->t, &g->spared) ? 1 : rc;
 }
 
 /* Asks the model that was chosen, up to the first piece of its answer. */
@@ -223,6 +229,9 @@ static int co_answer(gateway_call_t *g, llm_error_t *err)
         }
         before = g->t.model;
         rc = co_admit(g, err);                  /* may its caller pay for it? */
+        if (rc > 0) {
+            continue;
+        }
         if (rc != 0) {
             return rc;
         }
@@ -368,7 +377,7 @@ int co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
     rc = co_next(g, ev, err);
     if (g->cache != NULL && rc > 0) {
         cache_note(g->cache, ev);
-    } else if (g->cache != NULL && rc == 0) {
+    } else if (g->cache != NULL && rc == 0 && g->spared == 0) {      /* who can pay gets what was asked for */
         cache_keep(g->cache, gateway_result(g), g->t.model);
     }
     return rc;

@@ -7,6 +7,7 @@
 #include "base/logger.h"
 #include "base/proc.h"
 #include "io/pg.h"
+#include "llm/budget.h"
 #include "llm/ledger_file.h"
 #include "llm/price.h"
 #include "run/co.h"
@@ -253,6 +254,16 @@ static int co_put_each(struct ledger *l, ledger_entry_t **entries, size_t n, siz
     return rc;
 }
 
+/* What the dead had reserved of budgets is settled by their rows. What is not now, is when it lapses. */
+static void co_settle_dead(ledger_entry_t **entries, size_t n)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        rc = entries[i]->file->adopted ? co_budget_buried(&entries[i]->slot->row) : 0;
+    }
+}
+
 /* 0, or why the rows are still there. */
 static int co_store_batch(struct ledger *l)
 {
@@ -263,6 +274,7 @@ static int co_store_batch(struct ledger *l)
     if (rc == SI_EINVAL) {
         rc = co_put_each(l, entries, n, &at);
     } else if (rc == 0) {
+        co_settle_dead(entries, n);
         stored(l, entries, n);
         at = n;
     }

@@ -16,6 +16,9 @@ typedef struct {
     const char *name;               /* of the key, for people, at most 200 bytes; may be "" */
     const char *scopes;             /* "" or "admin" */
     const char *expires;            /* a duration ("90d"), a time as Postgres reads it ("2030-01-31T12:00:00Z"), or NULL: never */
+    const char *budget;             /* "12.50" or "12.50/day": US dollars in an hour, day, month (the default), or total; NULL: any amount */
+    const char *calls;              /* "100" or "100/day": calls of models; NULL: any number. Of the same period */
+    const char *requests, *tokens;  /* a minute; NULL: any number */
 } admin_key_t;
 
 /* Finds or creates tenant and user by name and prints a new API key (store/key.h) alone on a line; only its SHA-256 is kept. 0 or SI_E*. */

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "conf/conf.h"
 #include "store/admin_db.h"
 #include "store/key.h"
 
@@ -110,19 +111,55 @@ int admin_expiry(PGconn *pg, const char *text, char out[64])
     return rc;
 }
 
+/* "100" or "100/day" into a number with so many decimal places, and *period (which stays when it is not named). */
+static int amount_of(const char *what, const char *text, unsigned places, char out[24], const char **period)
+{
+    static const char *const periods[] = { "hour", "day", "month", "total" };
+    size_t      n = text != NULL ? strcspn(text, "/") : 0;
+    const char *named = NULL;
+    uint64_t    v = 0;
+
+    snprintf(out, 24, "0");
+    if (text == NULL) {
+        return 0;
+    }
+    for (size_t i = 0; text[n] == '/' && i < SI_COUNT(periods); i++) {
+        named = strcmp(text + n + 1, periods[i]) == 0 ? periods[i] : named;
+    }
+    if (parse_decimal((str_t) { text, n }, places, &v) != 0 || v > CONF_DOLLARS_MAX
+        || (text[n] == '/' && (period == NULL || named == NULL || (*period != NULL && *period != named))))
+    {
+        admin_say("not an amount, or not of the same period (see --help)", what);
+        return SI_EINVAL;
+    }
+    snprintf(out, 24, "%llu", (unsigned long long) v);
+    if (period != NULL && named != NULL) {
+        *period = named;
+    }
+    return 0;
+}
+
 static int add_key(PGconn *pg, const char *tenant, const char *user, const char *key, const admin_key_t *k)
 {
-    char        id[UUID_LEN + 1], hash[65], hint[KEY_HINT + 1], expires[64];
-    const char *params[] = { tenant, user, id, hash, hint, k->scopes, k->name, k->expires ? expires : NULL };
+    char        id[UUID_LEN + 1], hash[65], hint[KEY_HINT + 1], expires[64], own[4][24];
+    const char *period = NULL;
+    const char *params[] = { tenant, user, id, hash, hint, k->scopes, k->name, k->expires ? expires : NULL, own[0], own[1], own[2], own[3], NULL };
     PGresult   *r;
     int         rc = k->expires ? admin_expiry(pg, k->expires, expires) : 0;
+
+    rc = rc ? rc : amount_of("--budget", k->budget, 6, own[0], &period);
+    rc = rc ? rc : amount_of("--calls", k->calls, 0, own[1], &period);
+    rc = rc ? rc : amount_of("--requests", k->requests, 0, own[2], NULL);
+    rc = rc ? rc : amount_of("--tokens", k->tokens, 0, own[3], NULL);
+    params[12] = period != NULL ? period : "month";
 
     uuid_new(id);
     key_hash(str_of(key), hash);
     key_hint(key, hint);
     rc = rc ? rc : admin_query(pg, "cannot create the key", &r,
-                               "INSERT INTO api_key (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at)"
-                               " VALUES ($1, $2, $3, decode($4, 'hex'), $5, $6, $7, $8)", 8, params);
+                               "INSERT INTO api_key (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at,"
+                               "  budget_micros, budget_calls, requests_per_minute, tokens_per_minute, budget_period)"
+                               " VALUES ($1, $2, $3, decode($4, 'hex'), $5, $6, $7, $8, $9, $10, $11, $12, $13)", 13, params);
     if (rc == 0) {
         PQclear(r);
     }

@@ -14,7 +14,8 @@ static const struct {
     { "tenant", "SELECT" },
     { "app_user", "SELECT, INSERT (tenant_id, user_id, name), UPDATE (turns)" },
     { "user_identity", "SELECT, INSERT" },
-    { "api_key", "SELECT, INSERT (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at), UPDATE (revoked_at)" },
+    { "api_key", "SELECT, INSERT (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at, budget_micros, budget_calls,"
+      " budget_period, requests_per_minute, tokens_per_minute), UPDATE (revoked_at)" },
     { "ticket", "SELECT, INSERT, UPDATE (used_by), DELETE" },
     { "token_revocation", "SELECT, INSERT, UPDATE (revoked_at, expires_at), DELETE" },
     { "conversation", "SELECT, INSERT, UPDATE" },

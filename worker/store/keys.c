@@ -5,7 +5,8 @@
 
 #define KEY_COLUMNS \
     "k.key_id, u.name AS user_name, k.name, k.hint, k.scopes, " TIME_TEXT("k.created_at") " AS created, " \
-    TIME_TEXT("k.expires_at") " AS expires, " TIME_TEXT("k.revoked_at") " AS revoked"
+    TIME_TEXT("k.expires_at") " AS expires, " TIME_TEXT("k.revoked_at") " AS revoked, " \
+    "k.budget_micros, k.budget_calls, k.budget_period, k.requests_per_minute, k.tokens_per_minute"
 
 static key_row_t row_key(const pg_batch_t *b, int i, int row)
 {
@@ -18,6 +19,7 @@ static key_row_t row_key(const pg_batch_t *b, int i, int row)
         .created = row_text(b, i, row, "created"),
         .expires = row_text(b, i, row, "expires"),
         .revoked = row_text(b, i, row, "revoked"),
+        .own = row_allowance(b, i, row),
     };
 }
 
@@ -51,11 +53,15 @@ int co_store_key_new(arena_t *a, const identity_t *who, const key_new_t *k, key_
         last++;
     }
     pg_add(b,
-           "WITH k AS (INSERT INTO api_key (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at)"
-           "  VALUES ($1, current_setting('si.user_id')::uuid, $2, decode($3, 'hex'), $4, $5, $6, to_timestamp($7::float8 / 1000))"
+           "WITH k AS (INSERT INTO api_key (tenant_id, user_id, key_id, hash, hint, scopes, name, expires_at,"
+           "   budget_micros, budget_calls, budget_period, requests_per_minute, tokens_per_minute)"
+           "  VALUES ($1, current_setting('si.user_id')::uuid, $2, decode($3, 'hex'), $4, $5, $6, to_timestamp($7::float8 / 1000),"
+           "   $8, $9, $10, $11, $12)"
            "  RETURNING *)"
            " SELECT " KEY_COLUMNS " FROM k JOIN app_user u ON u.tenant_id = k.tenant_id AND u.user_id = k.user_id",
-           7, who->tenant, k->id, k->hash, k->hint, k->scopes, k->name, k->expires ? row_number(a, (int64_t) k->expires) : NULL);
+           12, who->tenant, k->id, k->hash, k->hint, k->scopes, k->name, k->expires ? row_number(a, (int64_t) k->expires) : NULL,
+           row_number(a, k->own.dollars), row_number(a, k->own.calls), k->own.period != NULL ? k->own.period : "month",
+           row_number(a, k->own.requests), row_number(a, k->own.tokens));
     rc = co_store_run(b, "pg:key_new");
     if (rc == 0) {
         *out = row_key(b, last, 0);

@@ -114,3 +114,12 @@ message_row_t row_message(const pg_batch_t *b, int i, int row)
         .tokens = row_int(b, i, row, "tokens"),
     };
 }
+
+allowance_t row_allowance(const pg_batch_t *b, int i, int row)
+{
+    return (allowance_t) {
+        .dollars = row_int(b, i, row, "budget_micros"), .calls = row_int(b, i, row, "budget_calls"),
+        .period = row_text(b, i, row, "budget_period"), .requests = row_int(b, i, row, "requests_per_minute"),
+        .tokens = row_int(b, i, row, "tokens_per_minute"),
+    };
+}

@@ -50,5 +50,6 @@ bool        row_bool(const pg_batch_t *b, int i, int row, const char *column);
 conversation_t row_conversation(const pg_batch_t *b, int i, int row);
 turn_row_t     row_turn(const pg_batch_t *b, int i, int row);
 message_row_t  row_message(const pg_batch_t *b, int i, int row);
+allowance_t    row_allowance(const pg_batch_t *b, int i, int row);
 
 #endif

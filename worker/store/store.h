@@ -8,6 +8,7 @@
 #define SI_STORE_H
 
 #include "base/arena.h"
+#include "store/allowance.h"
 
 typedef struct {
     const char *tenant, *user, *key_id;     /* uuids as text */
@@ -35,6 +36,7 @@ int co_store_identity(arena_t *a, const char *tenant, const char *issuer, const 
 typedef struct {
     const char *id, *user, *name, *hint, *scopes;   /* user: its name */
     const char *created, *expires, *revoked;        /* RFC 3339; "" for never */
+    allowance_t own;                                /* what it may use */
 } key_row_t;
 
 typedef struct {
@@ -42,6 +44,7 @@ typedef struct {
     const char *user;                   /* name of a user of the tenant, made if there is none; NULL: the caller */
     const char *name, *scopes;          /* may be "" */
     uint64_t    expires;                /* ms since 1970, 0: never */
+    allowance_t own;                    /* period NULL: month */
     const char *idem, *request_hash;    /* as for co_store_conversation_new() */
 } key_new_t;
 

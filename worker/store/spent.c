@@ -1,0 +1,69 @@
+#include "store/spent.h"
+
+#include "base/util.h"
+#include "store/rows.h"
+
+#define NIL  "00000000-0000-0000-0000-000000000000"
+
+#define AT_ONCE  (PG_STATEMENTS_MAX - 1)
+
+/* Sees the rows of all tenants: policy usage_sum. The others' settings must be there, too. */
+static pg_batch_t *batch(arena_t *a)
+{
+    pg_batch_t *b = pg_batch(a, NIL, NIL);
+
+    pg_add(b, "SELECT set_config('si.usage_sum', 'on', true)", 0);
+    return b;
+}
+
+/* A call that was refused before it cost anything was none. */
+static int co_sum(arena_t *a, spent_t *const *list, size_t n)
+{
+    pg_batch_t *b = batch(a);
+    int         rc;
+
+    for (size_t i = 0; i < n; i++) {
+        const spent_t *s = list[i];
+
+        pg_add(b,
+               "SELECT coalesce(sum(cost_micros), 0)::bigint AS money,"
+               "  count(*) FILTER (WHERE outcome = 'ok' OR input_tokens + output_tokens > 0) AS calls FROM usage"
+               " WHERE at >= to_timestamp($1::float8 / 1000) AND ($2::float8 IS NULL OR at < to_timestamp($2::float8 / 1000))"
+               "  AND ($3::uuid IS NULL OR tenant_id = $3) AND ($4::uuid IS NULL OR user_id = $4) AND ($5::uuid IS NULL OR key_id = $5)"
+               "  AND ($6::text IS NULL OR agent = $6) AND ($7::text IS NULL OR model = $7)"
+               "  AND ($8::text IS NULL OR provider = $8 OR starts_with(provider, $8 || '/'))",
+               8, row_number(a, (int64_t) s->start), s->end == UINT64_MAX ? NULL : row_number(a, (int64_t) s->end), s->tenant, s->user,
+               s->key, s->agent, s->model, s->provider);
+    }
+    rc = co_store_run(b, "pg:spent");
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        list[i]->money = row_int(b, (int) i + 1, 0, "money");
+        list[i]->calls = row_int(b, (int) i + 1, 0, "calls");
+    }
+    return rc;
+}
+
+int co_store_spent(arena_t *a, spent_t *const *list, size_t n)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0; i += AT_ONCE) {
+        rc = co_sum(a, list + i, SI_MIN(n - i, (size_t) AT_ONCE));
+    }
+    return rc;
+}
+
+int co_store_spent_by(arena_t *a, const char *tenant, const char *id, int64_t *money, int64_t *tokens)
+{
+    pg_batch_t *b = batch(a);
+    int         rc;
+
+    pg_add(b, "SELECT cost_micros, input_tokens + output_tokens AS tokens FROM usage WHERE tenant_id = $1 AND usage_id = $2", 2, tenant, id);
+    rc = co_store_run(b, "pg:spent_by");
+    if (rc == 0 && pg_rows(b, 1) == 0) {
+        return SI_ENOENT;
+    }
+    *money = rc == 0 ? row_int(b, 1, 0, "cost_micros") : 0;
+    *tokens = rc == 0 ? row_int(b, 1, 0, "tokens") : 0;
+    return rc;
+}
