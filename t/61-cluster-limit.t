@@ -43,25 +43,28 @@ sub load {
 }
 
 sub sum { my ($key, @r) = @_; my $n = 0; $n += $_->{$key} for @r; return $n }
-sub longest { return List::Util::max(map { $_->{seconds} } @_) }
+sub longest { my $key = shift; return List::Util::max(map { $_->{$key} } @_) }
 
+# While the machine has no time for nginx or the client nobody asks, and what nobody asks for is not kept: a node holds 150 ms' worth.
 sub within {
-    my ($passed, $rate, $seconds, $burst, $what) = @_;
+    my ($rate, $burst, $what, @r) = @_;
+    my ($seconds, $pause, $passed) = (longest(seconds => @r), longest(pause => @r), sum(passed => @r));
     my $wanted = $rate * $seconds + $burst;
+    my $lost = $rate * ($pause > 0.1 ? $pause : 0);
     cmp_ok $passed, '<=', $wanted + 0.01 * $rate * $seconds, "$what: not above the limit by 1 %";
-    cmp_ok $passed, '>=', $wanted - 0.01 * $rate * $seconds, "$what: nor below it";
+    cmp_ok $passed, '>=', $wanted - 0.01 * $rate * $seconds - $lost, "$what: nor below it";
 }
 
 poll_until { (limits($_)->{nodes} // 0) == 2 or return 0 for $a, $b; 1 } 60, 'both nodes to know of each other';
 
 my @r = load('two', 10 * $RATE, $RATE, $a, $b);
-within(sum(passed => @r), $RATE, longest(@r), $BURST, 'two nodes at twice the rate');
+within($RATE, $BURST, 'two nodes at twice the rate', @r);
 my ($here, $there) = (limits($a), limits($b));
 cmp_ok $here->{asked} + $there->{asked}, '<', 20 * $RATE / 4, 'without a round trip for each request';
 cmp_ok $_->{granted}, '>', 0, 'slices were granted' for $here, $there;
 
 @r = load('one', 12 * $RATE, 2 * $RATE, $b);
-within($r[0]{passed}, $RATE, $r[0]{seconds}, $BURST, 'one busy node');
+within($RATE, $BURST, 'one busy node', @r);
 
 my $m = metrics($b);
 is $m->{'si_limit_degraded{zone="credential"}'}, 0, 'not degraded';
@@ -91,7 +94,7 @@ $a->kill_redis;
 poll_until { limits($_)->{degraded} or return 0 for $a, $b; 1 } 30, 'both to be degraded';
 is metrics($b)->{'si_limit_degraded{zone="credential"}'}, 1, 'in the metrics, too';
 @r = load('local', 4 * $RATE, $RATE, $a, $b);
-within($_->{passed}, $RATE / 2, $_->{seconds}, $BURST / 2, 'the share of one node') for @r;
+within($RATE / 2, $BURST / 2, 'the share of one node', $_) for @r;
 $a->start_redis;
 poll_until { !limits($_)->{degraded} or return 0 for $a, $b; 1 } 60, 'both to be back';
 @r = load('back', 6 * $RATE, 2 * $RATE, $a);

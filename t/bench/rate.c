@@ -5,7 +5,8 @@
  *
  * GETs PATH of 127.0.0.1 over so many kept-alive connections; a request that is late is sent as soon as a connection is free,
  * so that a pause of the machine changes nothing of their number. Prints one line of JSON: answers with 2xx, with 429, others,
- * the seconds from the first request to the last answer, and how many values of the header X-Pid were seen.
+ * the seconds from the first request to the last answer, the longest time without an answer, and how many values of the header
+ * X-Pid were seen.
  */
 #include <arpa/inet.h>
 #include <stdbool.h>
@@ -129,7 +130,7 @@ int main(int argc, char **argv)
 {
     long   total, sent = 0, done = 0;
     int    n, ep;
-    double pace, start;
+    double pace, start, pause = 0;
 
     if (argc != 6 || (n = atoi(argv[5])) < 1 || n > CONNECTIONS_MAX) {
         fprintf(stderr, "usage: rate PORT PATH TOTAL PER_SECOND CONNECTIONS\n");
@@ -148,14 +149,17 @@ int main(int argc, char **argv)
         k = epoll_wait(ep, ev, 64, 1);
         for (int i = 0; i < k; i++) {
             done += take(ev[i].data.ptr);
-            heard = now();
         }
-        if ((now() - heard) * 1e3 > SILENCE) {
+        if (k > 0) {
+            double t = now();
+            pause = t - heard > pause ? t - heard : pause;
+            heard = t;
+        } else if ((now() - heard) * 1e3 > SILENCE) {
             fprintf(stderr, "rate: no answer\n");
             return 1;
         }
     }
-    printf("{\"passed\":%ld,\"limited\":%ld,\"others\":%ld,\"seconds\":%.4f,\"pids\":%d}\n", passed, limited, others,
-           now() - start, npids);
+    printf("{\"passed\":%ld,\"limited\":%ld,\"others\":%ld,\"seconds\":%.4f,\"pause\":%.4f,\"pids\":%d}\n", passed, limited, others,
+           now() - start, pause, npids);
     return 0;
 }

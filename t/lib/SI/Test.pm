@@ -89,11 +89,12 @@ sub run_unit {
         open STDERR, '>&', $err;
         exec build_dir() . "/unit/$program" or POSIX::_exit(127);
     }
-    my $plan = 0;
+    my ($plan, $bad) = (0, '');
     local $SIG{ALRM} = sub { kill KILL => $pid };
     alarm 240;
     while (my $line = <$out>) {
         $plan = $1 if $line =~ /^1\.\.(\d+)/;
+        $bad .= $line if $line =~ /^not ok/ || ($bad ne '' && $line =~ /^#/);
         print "    $line";
     }
     alarm 0;
@@ -101,7 +102,7 @@ sub run_unit {
     my $status = $?;
     my $text = slurp($log);
     Test::More::ok($status == 0 && $plan > 0, "unit program $name")
-        or Test::More::diag("status $status, plan $plan\n", (split /^/, $text)[-60 .. -1]);
+        or Test::More::diag("status $status, plan $plan\n$bad", (split /^/, $text)[-60 .. -1]);
     Test::More::unlike($text, qr/Sanitizer|runtime error:/, "$name: no word of a sanitizer");
     Test::More::is(scalar(() = $text =~ /"level":"alert"/g), $alerts, "$name: alerts only where the test asks for them");
     return $text;
