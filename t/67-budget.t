@@ -13,7 +13,7 @@ my $model = SI::Model->start;
 my $url = $model->base_url;
 my $config = <<"YAML";
 lease: 3s
-gateway: { attempts: 1, restarts: 0, cooldown: 1ms, breaker_calls: 10000, wait: 2s, budget_output: 10 }
+gateway: { deadline: 15s, attempts: 1, restarts: 0, cooldown: 1ms, breaker_calls: 10000, wait: 2s, budget_output: 10 }
 providers:
   fake: { kind: openai, base_url: "$url", api_key: env:SI_TEST_MODEL_KEY }
 models:
@@ -42,7 +42,7 @@ rates:
   alone: { per: all, model: alone, requests: 60 }
 YAML
 my $one = SI::Test->start(workers => 2, config => $config);
-(my $hasty = $config) =~ s/gateway: \{/gateway: { deadline: 6s,/;
+(my $hasty = $config) =~ s/deadline: 15s/deadline: 6s/;
 my $two = $one->node(2, workers => 1, config => $hasty);
 
 my $path = '/v1/chat/completions';
@@ -132,10 +132,13 @@ subtest 'a burst in which workers die' => sub {
     $_->until_end for @all;
     $model->default(kind => 'tokens', tokens => 5);
     my ($key) = grep { !/rate/ } split /\n/, $one->redis(KEYS => 'si:{budget}:burst:money:*');
-    my @now;
-    poll_until { @now = map { $one->redis(HGET => $key, $_) || 0 } qw(held used); $now[0] == 0 && $now[1] == ledger('burst') && ledger('burst') > 0 } 30, 'the ledger and the counter to agree'
-        or diag "held $now[0], used $now[1], ledger " . ledger('burst');
-    ok $now[0] == 0 && $now[1] == ledger('burst'), 'nothing is held, and the ledger says the same as the counter';
+    # Killed between the reservation and the ledger's entry, a call is in Redis only: given back when it lapses, 18 s later.
+    my ($held, $used, $ledger);
+    my $agree = eval {
+        poll_until { ($held, $used, $ledger) = ((map { $one->redis(HGET => $key, $_) || 0 } qw(held used)), ledger('burst')); $held == 0 && $used == $ledger && $used > 0 } 60, 'them to agree';
+        1;
+    };
+    ok $agree, 'nothing is held, and the ledger says the same as the counter' or diag "held $held, used $used, ledger $ledger";
 };
 
 poll_until { counter(lost => 'held') eq '0' } 30, 'what the dead node held to lapse';
