@@ -3,33 +3,11 @@
 #include "llm/budget_rule.h"
 #include "llm/trim.h"
 
-#include <unistd.h>
-
+#include "conf_text.h"
 #include "tap.h"
 
 #define SEC  1000ull
 #define NOW  (1764255600ull * SEC)      /* 2025-11-27T15:00:00Z */
-
-static conf_t *load(arena_t *a, const char *yaml)
-{
-    char        path[] = "/tmp/si-budget-XXXXXX";
-    const char *files[] = { path }, *err = NULL;
-    int         fd = mkstemp(path);
-    conf_t     *c;
-
-    if (fd < 0 || write(fd, yaml, strlen(yaml)) != (ssize_t) strlen(yaml)) {
-        printf("Bail out! %s\n", path);
-        exit(1);
-    }
-    close(fd);
-    c = conf_load(a, files, 1, &err);
-    unlink(path);
-    if (c == NULL) {
-        printf("Bail out! %s\n", err);
-        exit(1);
-    }
-    return c;
-}
 
 static void is_period(const char *period, uint64_t now, uint64_t start, uint64_t end, const char *name)
 {
@@ -87,7 +65,7 @@ static const char *names(arena_t *a, const conf_t *c, const budget_call_t *call,
 static void rules(void)
 {
     arena_t      *a = arena_new(4096);
-    conf_t       *c = load(a, yaml);
+    conf_t       *c = conf_of_text(a, yaml);
     rule_t       *out = arena_calloc(a, RULES_MAX * sizeof *out), *other = arena_calloc(a, RULES_MAX * sizeof *out);
     allowance_t   own = { .dollars = 2000000, .calls = 50, .period = "day", .requests = 5 };
     budget_call_t call = { .tenant = T1, .user = "u1", .model = conf_model(c, STR("m")) };
@@ -123,7 +101,7 @@ static void too_many(void)
     for (int i = 0; i <= RULES_MAX; i++) {
         text = arena_printf(a, "%s  b%d: { calls: 1 }\n", text, i);
     }
-    c = load(a, text);
+    c = conf_of_text(a, text);
     is_int(budget_rules(a, c, &call, NOW, out), -1, "too many rules are no rules");
     conf_free(c);
     arena_free(a);

@@ -1,30 +1,8 @@
 /* The key chooser, cooldowns and circuit breakers, with a clock of the test. */
 #include "llm/health.h"
 
-#include <unistd.h>
-
+#include "conf_text.h"
 #include "tap.h"
-
-static conf_t *load(arena_t *a, const char *yaml)
-{
-    char        path[] = "/tmp/si-health-XXXXXX";
-    const char *files[] = { path }, *err = NULL;
-    int         fd = mkstemp(path);
-    conf_t     *c;
-
-    if (fd < 0 || write(fd, yaml, strlen(yaml)) != (ssize_t) strlen(yaml)) {
-        printf("Bail out! %s\n", path);
-        exit(1);
-    }
-    close(fd);
-    c = conf_load(a, files, 1, &err);
-    unlink(path);
-    if (c == NULL) {
-        printf("Bail out! %s\n", err);
-        exit(1);
-    }
-    return c;
-}
 
 typedef struct {
     arena_t               *arena;
@@ -39,7 +17,7 @@ static test_t begin(void)
 {
     test_t t = { .arena = arena_new(1024), .now = 1000000 };
 
-    t.conf = load(t.arena,
+    t.conf = conf_of_text(t.arena,
         "providers:\n"
         "  p: { kind: openai, base_url: http://x, endpoints: { a: { weight: 3 }, b: { weight: 1 } } }\n"
         "models: { m: { provider: p }, other: { provider: p } }\n"

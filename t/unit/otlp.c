@@ -2,10 +2,10 @@
 #include "io/otlp.h"
 
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/util.h"
 #include "conf/conf.h"
+#include "conf_text.h"
 #include "tap.h"
 
 static void headers(arena_t *a)
@@ -34,18 +34,10 @@ static void headers(arena_t *a)
 
 static const conf_t *load(arena_t *a, const char *yaml, const char **err)
 {
-    char        path[] = "/tmp/si-otlp-XXXXXX";
-    const char *file = path;
-    int         fd = mkstemp(path);
-    conf_t     *c;
-
-    if (fd < 0 || write(fd, yaml, strlen(yaml)) != (ssize_t) strlen(yaml)) {
-        si_die("no temporary file");
-    }
-    close(fd);
     *err = "";
-    c = conf_load(a, &file, 1, err);
-    unlink(path);
+
+    conf_t *c = conf_try_text(a, yaml, err);
+
     if (c != NULL) {
         arena_defer(a, (void (*)(void *)) conf_free, c);
     }

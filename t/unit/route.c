@@ -1,9 +1,8 @@
 /* Who is asked, in which order; and what a failure means. */
 #include "llm/route.h"
 
-#include <unistd.h>
-
 #include "llm/fault.h"
+#include "conf_text.h"
 #include "tap.h"
 
 static const char yaml[] =
@@ -32,25 +31,6 @@ static const char yaml[] =
     "  t2: { models: [mid, eu] }\n"
     "  t3: { models: [alone] }\n"
     "default_model: mid\n";
-
-static conf_t *conf_of_text(arena_t *a)
-{
-    char        path[] = "/tmp/si-route-XXXXXX";
-    const char *files[] = { path }, *err = NULL;
-    int         fd = mkstemp(path);
-    conf_t     *c = NULL;
-
-    if (fd >= 0 && write(fd, yaml, sizeof yaml - 1) == (ssize_t) (sizeof yaml - 1)) {
-        c = conf_load(a, files, 1, &err);
-    }
-    close(fd);
-    unlink(path);
-    if (c == NULL) {
-        printf("Bail out! %s\n", err);
-        exit(1);
-    }
-    return c;
-}
 
 static const char *names(arena_t *a, const route_t *r)
 {
@@ -170,7 +150,7 @@ static void faults(void)
 int main(void)
 {
     arena_t *a = arena_new(1024);
-    conf_t  *c = conf_of_text(a);
+    conf_t  *c = conf_of_text(a, yaml);
 
     routes(a, c);
     spaces(a, c);
