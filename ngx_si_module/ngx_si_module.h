@@ -488,6 +488,7 @@ const char *ngx_si_push_take(ngx_si_link_t *link, const u_char *p,
     size_t len);
 /* an answer that was on its way when its credential was revoked */
 ngx_uint_t ngx_si_push_revoked(ngx_si_ctx_t *ctx);
+void ngx_si_push_end(ngx_si_proc_t *proc, ngx_str_t *name);
 
 /* ngx_si_revoked.c */
 ngx_int_t ngx_si_revoked_init(ngx_conf_t *cf, ngx_si_main_conf_t *smcf);

@@ -10,8 +10,7 @@
 
 static const char *ngx_si_push_revoke(ngx_si_proc_t *proc, ngx_str_t *name);
 static void ngx_si_push_remember(ngx_si_proc_t *proc, ngx_str_t *name);
-static void ngx_si_push_end(ngx_si_proc_t *proc, ngx_queue_t *bucket,
-    ngx_str_t *name);
+static ngx_uint_t ngx_si_push_token(ngx_si_ctx_t *ctx);
 static ngx_uint_t ngx_si_push_same(ngx_str_t *a, ngx_str_t *b);
 
 
@@ -50,17 +49,12 @@ ngx_si_push_take(ngx_si_link_t *link, const u_char *p, size_t len)
 static const char *
 ngx_si_push_revoke(ngx_si_proc_t *proc, ngx_str_t *name)
 {
-    ngx_uint_t  i;
-
     if (name->len == 0 || name->len > SI_KEY_MAX) {
         return "malformed PUSH";
     }
 
     ngx_si_push_remember(proc, name);
-
-    for (i = 0; i < NGX_SI_BUCKETS; i++) {
-        ngx_si_push_end(proc, &proc->buckets[i], name);
-    }
+    ngx_si_push_end(proc, name);
 
     return NULL;
 }
@@ -98,29 +92,45 @@ ngx_si_push_remember(ngx_si_proc_t *proc, ngx_str_t *name)
 }
 
 
-/* as a visit of the tick: any request may end */
+/*
+ * Ends the streams that began with this key; name is NULL: with a token that
+ * is revoked.  As a visit of the tick: any request may end.
+ */
 
-static void
-ngx_si_push_end(ngx_si_proc_t *proc, ngx_queue_t *bucket, ngx_str_t *name)
+void
+ngx_si_push_end(ngx_si_proc_t *proc, ngx_str_t *name)
 {
+    ngx_uint_t     i;
     ngx_queue_t    todo, *q;
     ngx_si_ctx_t  *ctx;
 
-    ngx_si_queue_take(&todo, bucket);
+    for (i = 0; i < NGX_SI_BUCKETS; i++) {
+        ngx_si_queue_take(&todo, &proc->buckets[i]);
 
-    while (!ngx_queue_empty(&todo)) {
-        q = ngx_queue_head(&todo);
-        ngx_queue_remove(q);
-        ngx_queue_insert_tail(bucket, q);
+        while (!ngx_queue_empty(&todo)) {
+            q = ngx_queue_head(&todo);
+            ngx_queue_remove(q);
+            ngx_queue_insert_tail(&proc->buckets[i], q);
 
-        ctx = ngx_queue_data(q, ngx_si_ctx_t, bucket);
+            ctx = ngx_queue_data(q, ngx_si_ctx_t, bucket);
 
-        /* the worker closes a WebSocket itself */
+            /* the worker closes a WebSocket itself */
 
-        if (ctx->stream && ngx_si_push_same(&ctx->credential, name)) {
-            ngx_si_answer_expired(ctx);
+            if (ctx->stream
+                && (name ? ngx_si_push_same(&ctx->credential, name)
+                         : ngx_si_push_token(ctx)))
+            {
+                ngx_si_answer_expired(ctx);
+            }
         }
     }
+}
+
+
+static ngx_uint_t
+ngx_si_push_token(ngx_si_ctx_t *ctx)
+{
+    return ctx->marks && ngx_si_revoked(ctx->proc->conf->revoked, ctx->marks);
 }
 
 
@@ -129,13 +139,15 @@ ngx_si_push_revoked(ngx_si_ctx_t *ctx)
 {
     ngx_uint_t  i;
 
-    if (ctx->stream && ctx->marks
-        && ngx_si_revoked(ctx->proc->conf->revoked, ctx->marks))
-    {
+    if (!ctx->stream) {
+        return 0;
+    }
+
+    if (ngx_si_push_token(ctx)) {
         return 1;
     }
 
-    if (!ctx->stream || ctx->credential.len == 0) {
+    if (ctx->credential.len == 0) {
         return 0;
     }
 

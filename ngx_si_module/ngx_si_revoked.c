@@ -36,7 +36,6 @@ static ngx_si_revoked_entry_t *ngx_si_revoked_slot(ngx_si_revoked_t *t,
 static ngx_int_t ngx_si_revoked_add(ngx_si_revoked_t *t,
     si_revoked_t *entry);
 static void ngx_si_revoked_sweep(ngx_si_revoked_t *t, uint64_t now);
-static void ngx_si_revoked_end(ngx_si_proc_t *proc, ngx_queue_t *bucket);
 
 
 ngx_int_t
@@ -257,39 +256,8 @@ ngx_si_revoked_push(ngx_si_proc_t *proc, const u_char *p, size_t len)
 
     if (proc->revoked_round != t->round) {
         proc->revoked_round = t->round;
-
-        for (i = 0; i < NGX_SI_BUCKETS; i++) {
-            ngx_si_revoked_end(proc, &proc->buckets[i]);
-        }
+        ngx_si_push_end(proc, NULL);
     }
 
     return NULL;
-}
-
-
-/* as a visit of the tick: any request may end */
-
-static void
-ngx_si_revoked_end(ngx_si_proc_t *proc, ngx_queue_t *bucket)
-{
-    ngx_queue_t    todo, *q;
-    ngx_si_ctx_t  *ctx;
-
-    ngx_si_queue_take(&todo, bucket);
-
-    while (!ngx_queue_empty(&todo)) {
-        q = ngx_queue_head(&todo);
-        ngx_queue_remove(q);
-        ngx_queue_insert_tail(bucket, q);
-
-        ctx = ngx_queue_data(q, ngx_si_ctx_t, bucket);
-
-        /* the worker closes a WebSocket itself */
-
-        if (ctx->stream && ctx->marks
-            && ngx_si_revoked(proc->conf->revoked, ctx->marks))
-        {
-            ngx_si_answer_expired(ctx);
-        }
-    }
 }
