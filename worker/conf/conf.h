@@ -107,6 +107,8 @@ typedef struct {
     conf_filters_t filters;
     uint64_t    cache_ttl;      /* ms; CONF_SAME: the gateway's */
     uint64_t    over_budget_keep;       /* percent of the context that is kept when the money does not suffice */
+    const char *over_budget_summary;    /* model that sums up what is not; NULL: nobody does */
+    uint64_t    over_budget_summary_tokens, over_budget_summary_time;     /* bounds of its answer; ms */
     conf_models_t over_budget_models;   /* asked then instead */
 } conf_agent_t;
 

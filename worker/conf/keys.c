@@ -271,6 +271,12 @@ const conf_key_t conf_keys[] = {
       "system prompt", false },
     { "agents.*.over_budget_keep", KEY_NUMBER, "100", 1, 100, AGENT(over_budget_keep), NULL,
       "percent of the context that is sent when the money does not suffice for all of it: the oldest messages go first", false },
+    { "agents.*.over_budget_summary", KEY_MODEL, NULL, 0, 0, AGENT(over_budget_summary), NULL,
+      "model that sums up the messages which over_budget_keep leaves out; default: they are left out without a word", false },
+    { "agents.*.over_budget_summary_tokens", KEY_NUMBER, "400", 16, 100000, AGENT(over_budget_summary_tokens), NULL,
+      "the most tokens of that summary", false },
+    { "agents.*.over_budget_summary_time", KEY_DURATION, "20s", 100, 10 * 60 * 1000, AGENT(over_budget_summary_time), NULL,
+      "how long it may take; then the messages are left out without it", false },
     { "agents.*.over_budget_models", KEY_MODELS, "", 0, 0, AGENT(over_budget_models), NULL,
       "cheaper models that are asked instead when it does not suffice for that either", false },
 

@@ -59,7 +59,10 @@ static const char *agent_wrong(arena_t *a, const conf_t *c, const conf_agent_t *
     const conf_model_t *m = g->model != NULL ? conf_model(c, str_of(g->model)) : NULL;
     const char         *name = m != NULL && conf_embeds(m) ? m->name : other_type(&g->fallback, false);
 
+    m = g->over_budget_summary != NULL ? conf_model(c, str_of(g->over_budget_summary)) : NULL;
+    name = m != NULL && conf_embeds(m) ? m->name : name;
     return name != NULL ? wrong_type(a, name, false)
+           : m != NULL && g->over_budget_keep == 100 ? "expected over_budget_keep below 100, since over_budget_summary sums up what is not kept"
            : strcmp(g->task, "embeddings") == 0 ? "expected a class of work that answers, got embeddings" : NULL;
 }
 

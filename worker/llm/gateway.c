@@ -35,7 +35,7 @@ struct gateway_call {
     cache_call_t          *cache;       /* NULL: nothing is kept */
     bool                   hit;         /* the answer comes from there */
     unsigned               restarts;
-    unsigned               spared;      /* see spare.h */
+    spare_t                spared;
     const provider_t      *provider;
     llm_call_t            *call;        /* NULL: between two */
     meter_call_t           timing;
@@ -148,7 +148,7 @@ static void settle(gateway_call_t *g, const char *code, const llm_result_t *r)
 static int co_admit(gateway_call_t *g, llm_error_t *err)
 {
     int64_t max = g->asked.options.max_tokens;
-    int     rc;
+    int     rc, spared;
 
     max = max >= 0 ? max : g->t.model->max_tokens > 0 ? (int64_t) g->t.model->max_tokens : -1;
     g->account = (account_t) {
@@ -163,7 +163,11 @@ static int co_admit(gateway_call_t *g, llm_error_t *err)
     if (rc != 0) {
         attempt_cancelled(&g->t);
     }
-    return rc != 0 && g->account.money && spare(g->arena, g->spec.agent, &g->asked, &g->t, &g->spared) ? 1 : rc;
+    if (rc == 0 || !g->account.money) {
+        return rc;
+    }
+    spared = co_spare(g->arena, &g->spec, g->filter, &g->spared, &g->asked, &g->t);
+    return spared != 0 ? spared : rc;
 }
 
 /* Asks the model that was chosen, up to the first piece of its answer. */
@@ -377,7 +381,7 @@ int co_gateway_next(gateway_call_t *g, chat_event_t *ev, llm_error_t *err)
     rc = co_next(g, ev, err);
     if (g->cache != NULL && rc > 0) {
         cache_note(g->cache, ev);
-    } else if (g->cache != NULL && rc == 0 && g->spared == 0) {      /* who can pay gets what was asked for */
+    } else if (g->cache != NULL && rc == 0 && g->spared.stage == 0) {      /* who can pay gets what was asked for */
         cache_keep(g->cache, gateway_result(g), g->t.model);
     }
     return rc;

@@ -30,6 +30,7 @@ typedef struct {
     const char *model;          /* a name under models (or agents, or tasks) that goes before the agent's; NULL or "": the agent's */
     cache_want_t cache;
     bool        embeddings;     /* models that make embeddings are meant (llm/embed.h), not those that answer */
+    bool        as_is;          /* over budget it is refused, whatever its agent would do */
     bool        restarts;       /* the caller can show that an answer begins anew: it may get CHAT_RESTART, others an error instead */
 } gateway_spec_t;
 
