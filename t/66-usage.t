@@ -76,7 +76,7 @@ subtest 'what the provider counts is what it costs' => sub {
     $model->next(kind => 'tokens', usage => \%usage);
     my $t = run_turn($si, conversation($si), 'And a turn?');
     is_deeply $t->{usage}, { input_tokens => 1000, cached_tokens => 400, cache_write_tokens => 200, output_tokens => 100, reasoning_tokens => 60,
-        cost_micros => 3245, estimated => JSON::PP::false() }, 'a turn says it, too';
+        cost_micros => 3245, cached_answer => JSON::PP::false(), estimated => JSON::PP::false() }, 'a turn says it, too';
     is_deeply $si->json(GET => "/v1/turns/$t->{id}")->{json}{usage}, $t->{usage}, 'also later';
     ($row) = rows(1, "source = 'turn'");
     is_row $row, { agent => 'default', model => 'fake-1', outcome => 'ok', cost_micros => 3245, user_id => $user, key_id => $key, turn_id => $t->{id} }, 'and has a row';
@@ -173,7 +173,7 @@ subtest 'who asks what it was' => sub {
     my ($first) = @{ $r->{data} };
     my ($sum) = $si->pg("SELECT sum(cost_micros) FROM usage WHERE user_id = '$user' AND model = 'fake-1'");
     is "$first->{name} $first->{cost_micros}", "fake-1 $sum", 'the dearest first';
-    is_deeply $bob->json(GET => '/v1/usage?group=user')->{json}{data}, [{ name => $hers, calls => 1, failed => 0, estimated => 0, input_tokens => 1_000_000,
+    is_deeply $bob->json(GET => '/v1/usage?group=user')->{json}{data}, [{ name => $hers, calls => 1, failed => 0, estimated => 0, cached_answers => 0, input_tokens => 1_000_000,
         cached_tokens => 0, cache_write_tokens => 0, output_tokens => 0, reasoning_tokens => 0, cost_micros => 2_500_000 }], 'another user the others';
     $r = $admin->json(GET => '/v1/usage?group=user')->{json};
     is "$r->{total}{calls} $r->{total}{cost_micros}", "$calls $cost", 'an admin those of the tenant';

@@ -31,6 +31,8 @@ export interface Message {
 export interface Usage {
     input_tokens: number | null;
     output_tokens: number | null;
+    /** The answer was there before: no model was asked, and it cost nothing. */
+    cached_answer: boolean;
     /** The provider did not say; Si has estimated. */
     estimated: boolean;
 }

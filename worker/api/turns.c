@@ -132,7 +132,6 @@ static int co_add(request_t *r, conv_t *c, const turn_new_t *n, turn_row_t *row,
     *t = conv_turn_id(c, row->id);
     if (!*t && row->state <= TURN_RUNNING) {
         *t = turn_new(c, row, n->idem);
-        (*t)->trace = co_self_trace() != NULL ? *co_self_trace() : (trace_t) { .trace = "" };
         if (!here) {
             follower_wake(c);
         }
@@ -204,6 +203,18 @@ static void co_put_accepted(request_t *r, turn_mode_t mode, turn_t *t, const tur
     }
 }
 
+/* The trace of this request goes on in its turn, wherever that runs. */
+static const char *trace_of(arena_t *a)
+{
+    char text[TRACE_PARENT_LEN + 1];
+
+    if (co_self_trace() == NULL) {
+        return NULL;
+    }
+    trace_header(co_self_trace(), text);
+    return arena_strdup(a, text);
+}
+
 void co_turn_create(request_t *r)
 {
     turn_mode_t mode = mode_of(r);
@@ -215,6 +226,7 @@ void co_turn_create(request_t *r)
     if (co_read(r, &n)) {
         return;
     }
+    n.traceparent = trace_of(r->call->arena);
     co_mask(true);          /* from here a client that leaves changes nothing */
     c = co_own(r, r->id);
     if (!c) {

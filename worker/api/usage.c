@@ -64,9 +64,9 @@ static void put_sum(buf_t *b, const usage_sum_t *u, bool named)
         (void) buf_json_str(b, str_of(u->name));
         (void) buf_puts(b, ",");
     }
-    (void) buf_printf(b, "\"calls\":%" PRId64 ",\"failed\":%" PRId64 ",\"estimated\":%" PRId64 ",\"input_tokens\":%" PRId64
+    (void) buf_printf(b, "\"calls\":%" PRId64 ",\"failed\":%" PRId64 ",\"estimated\":%" PRId64 ",\"cached_answers\":%" PRId64 ",\"input_tokens\":%" PRId64
                       ",\"cached_tokens\":%" PRId64 ",\"cache_write_tokens\":%" PRId64 ",\"output_tokens\":%" PRId64
-                      ",\"reasoning_tokens\":%" PRId64 ",\"cost_micros\":%" PRId64 "}", u->calls, u->failed, u->estimated, u->input_tokens,
+                      ",\"reasoning_tokens\":%" PRId64 ",\"cost_micros\":%" PRId64 "}", u->calls, u->failed, u->estimated, u->cached_answers, u->input_tokens,
                       u->cached_tokens, u->cache_write_tokens, u->output_tokens, u->reasoning_tokens, u->cost);
 }
 

@@ -40,6 +40,22 @@ int co_account_begin(account_t *a, llm_error_t *err)
     return 0;
 }
 
+void account_cached(account_t *a, const llm_result_t *r)
+{
+    uuid_new(a->id);
+    a->started = clock_wall_ms();
+    a->start = clock_us();
+    a->usage = (usage_t) { 0 };
+    a->entry = proc.ledger != NULL && a->spec->tenant != NULL ? ledger_begin(a) : NULL;
+    if (a->entry != NULL) {
+        ledger_end(a->entry, a, "cached");
+        a->entry = NULL;
+    }
+    a->usage = (usage_t) { .input_tokens = r->input_tokens, .cached_tokens = r->cached_tokens, .cache_write_tokens = r->cache_write_tokens,
+                           .output_tokens = r->output_tokens, .reasoning_tokens = r->reasoning_tokens, .cached_answer = true,
+                           .estimated = r->estimated };
+}
+
 void account_piece(account_t *a, const chat_event_t *ev)
 {
     a->first = a->first != 0 ? a->first : clock_us();

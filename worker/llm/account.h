@@ -13,6 +13,7 @@
 typedef struct usage {
     int64_t input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens;
     int64_t cost;                       /* micro-dollars, see price.h */
+    bool    cached_answer;              /* it was there before: nobody was asked, and it cost nothing */
     bool    estimated;                  /* the provider did not say, or not to the end */
 } usage_t;
 
@@ -42,6 +43,11 @@ typedef struct {
  * no other model is tried, unless it is SI_EAGAIN (see co_budget_reserve()). May wait.
  */
 int  co_account_begin(account_t *a, llm_error_t *err);
+/*
+ * The answer was there before (llm/cache.h), instead of all this: a row of outcome "cached" without tokens or cost, unless the
+ * ledger is full. a->usage is what the answer took then, at no cost, to be told to the client.
+ */
+void account_cached(account_t *a, const llm_result_t *r);
 /* A piece of the answer has come. */
 void account_piece(account_t *a, const chat_event_t *ev);
 /*

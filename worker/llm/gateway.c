@@ -253,8 +253,7 @@ static int co_answer(gateway_call_t *g, llm_error_t *err)
 /* Looks whether the answer was given before. 0 or SI_ECANCELED. */
 static int co_remember(gateway_call_t *g)
 {
-    const llm_result_t *r;
-    int                 rc;
+    int rc;
 
     g->cache = cache_open(proc.gateway->cache, proc.conf, g->arena, &g->spec, &g->asked, g->t.route.models[0], g->filter);
     rc = g->cache != NULL ? co_cache_find(g->cache) : 0;
@@ -263,10 +262,10 @@ static int co_remember(gateway_call_t *g)
     }
     g->hit = true;
     g->t.model = g->t.route.models[0];
-    r = cache_result(g->cache);
-    g->result = *r;
-    g->account.usage = (usage_t) { .input_tokens = r->input_tokens, .cached_tokens = r->cached_tokens, .cache_write_tokens = r->cache_write_tokens,
-                                   .output_tokens = r->output_tokens, .reasoning_tokens = r->reasoning_tokens, .estimated = r->estimated };
+    g->result = *cache_result(g->cache);
+    g->account = (account_t) { .spec = &g->spec, .operation = "chat", .model = g->t.model, .endpoint = g->t.model->provider };
+    account_cached(&g->account, &g->result);
+    model_span_cached(g->arena, g->t.model, &g->asked.options, &g->result);
     return 0;
 }
 

@@ -111,6 +111,22 @@ const char *model_span_start(model_span_t *m, arena_t *a, const char *operation,
     return m->header;
 }
 
+void model_span_cached(arena_t *a, const conf_model_t *model, const chat_options_t *options, const llm_result_t *r)
+{
+    char    name[160];
+    span_t *s;
+
+    (void) snprintf(name, sizeof name, "chat %s", model->upstream);
+    s = span_new(a, SPAN_INTERNAL, (span_from_t) { .parent = span_here() }, name);
+    if (s != NULL && span_trace(s)->sampled) {
+        put_request(s, a, "chat", model, options);
+        span_text(s, "gen_ai.response.model", r->model);
+        span_list(s, "gen_ai.response.finish_reasons", r->finish);
+        span_text(s, "si.cache", "hit");
+    }
+    span_end(s);
+}
+
 void model_span_piece(model_span_t *m)
 {
     if (m->span != NULL && !m->begun) {

@@ -24,6 +24,8 @@ typedef struct {
  */
 const char *model_span_start(model_span_t *m, arena_t *a, const char *operation, const conf_model_t *model, const chat_options_t *options,
                              unsigned tries);
+/* The answer was there before, and no model is asked: a span that is over at once, with si.cache "hit". */
+void model_span_cached(arena_t *a, const conf_model_t *model, const chat_options_t *options, const llm_result_t *r);
 /* A piece of the answer has come. */
 void model_span_piece(model_span_t *m);
 /* The provider's status was this; 0: it is not known. */

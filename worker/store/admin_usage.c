@@ -3,20 +3,20 @@
 #include "store/admin_db.h"
 #include "store/usage.h"
 
-#define COLUMNS  9
+#define COLUMNS  10
 
 static void print_row(const PGresult *r, int i)
 {
     printf("%-36s", PQgetvalue(r, i, 0)[0] != '\0' ? PQgetvalue(r, i, 0) : "-");
     for (int k = 1; k < COLUMNS; k++) {
-        printf("  %*s", k == COLUMNS - 1 ? 14 : k < 4 ? 9 : 13, PQgetvalue(r, i, k));
+        printf("  %*s", k == COLUMNS - 1 ? 14 : k < 5 ? 9 : 13, PQgetvalue(r, i, k));
     }
     putchar('\n');
 }
 
 static void print_usage(const PGresult *r, const char *group)
 {
-    printf("%-36s  %9s  %9s  %9s  %13s  %13s  %13s  %13s  %14s\n", group, "calls", "failed", "estimated", "input", "cached", "output",
+    printf("%-36s  %9s  %9s  %9s  %9s  %13s  %13s  %13s  %13s  %14s\n", group, "calls", "failed", "estimated", "repeated", "input", "cached", "output",
            "reasoning", "US dollars");
     for (int i = 0; i < PQntuples(r); i++) {
         print_row(r, i);
@@ -42,8 +42,9 @@ static int query(PGconn *pg, usage_by_t by, const char *from, const char *to, PG
     char        sql[1024];
 
     (void) snprintf(sql, sizeof sql,
-                    "SELECT CASE WHEN grouping(name) = 1 THEN 'total' ELSE name END, count(*), count(*) FILTER (WHERE outcome <> 'ok'),"
-                    " count(*) FILTER (WHERE estimated), coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0),"
+                    "SELECT CASE WHEN grouping(name) = 1 THEN 'total' ELSE name END, count(*) FILTER (WHERE outcome <> 'cached'),"
+                    " count(*) FILTER (WHERE outcome NOT IN ('ok', 'cached')), count(*) FILTER (WHERE estimated),"
+                    " count(*) FILTER (WHERE outcome = 'cached'), coalesce(sum(input_tokens), 0), coalesce(sum(cached_tokens), 0),"
                     " coalesce(sum(output_tokens), 0), coalesce(sum(reasoning_tokens), 0),"
                     " (coalesce(sum(cost_micros), 0) / 1000000)::numeric(30, 6)"
                     " FROM (SELECT %s AS name, usage.* FROM usage WHERE at >= coalesce($1::timestamptz, now() - interval '30 days')"

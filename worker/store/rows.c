@@ -99,6 +99,8 @@ turn_row_t row_turn(const pg_batch_t *b, int i, int row)
         .reasoning_tokens = row_int(b, i, row, "reasoning_tokens"),
         .cost = row_int(b, i, row, "cost_micros"),
         .key = row_text(b, i, row, "key_id"),
+        .cached_answer = row_bool(b, i, row, "cached_answer"),
+        .traceparent = row_text(b, i, row, "traceparent"),
     };
 }
 

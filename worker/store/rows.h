@@ -24,7 +24,7 @@
     "t.turn_id, t.conversation_id, t.user_id, t.number, t.ordinal, t.state, t.attempt, t.agent, t.model, t.client_turn_id, " \
     "t.request_hash, t.model_used, t.error, t.error_detail, t.retryable, t.cancel_requested, t.input_tokens, " \
     "t.output_tokens, t.first_token_ms, t.duration_ms, t.finish, t.estimated, t.last_event, " \
-    "t.cached_tokens, t.cache_write_tokens, t.reasoning_tokens, t.cost_micros, t.key_id, " \
+    "t.cached_tokens, t.cache_write_tokens, t.reasoning_tokens, t.cost_micros, t.key_id, t.cached_answer, t.traceparent, " \
     TIME_TEXT("t.created_at") " AS created, " TIME_TEXT("t.finished_at") " AS finished, " \
     "i.content AS input, o.content AS output, o.message_id"
 #define TURN_TABLES \

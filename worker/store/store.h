@@ -133,6 +133,8 @@ typedef struct {
     int64_t      cached_tokens, cache_write_tokens, reasoning_tokens;   /* parts of the input, and of the output; -1: not known */
     int64_t      cost;              /* micro-dollars of the call that answered; -1: not known */
     const char  *key;               /* id of the API key that it was asked with, or "" */
+    bool         cached_answer;     /* it was there before: no model was asked */
+    const char  *traceparent;       /* of the request that began it (W3C Trace Context), or "" */
     int64_t      last_event;        /* number of its final event, so that a replay has the same id; 0 while unfinished */
 } turn_row_t;
 
@@ -141,6 +143,7 @@ typedef struct {
     const char *client_turn_id;     /* or NULL */
     const char *idem;               /* Idempotency-Key, or the edge's call key: never NULL */
     const char *request_hash;       /* hex */
+    const char *traceparent;        /* or NULL */
     uint64_t    user_max;           /* turns of the user that are not over, this one too; 0: any number */
 } turn_new_t;
 

@@ -59,7 +59,7 @@ static turn_row_t fresh(arena_t *a, const identity_t *who, const turn_new_t *t, 
         .model = arena_strdup(a, t->model != NULL ? t->model : ""),
         .client_turn_id = arena_strdup(a, t->client_turn_id != NULL ? t->client_turn_id : ""),
         .model_used = "", .output = "", .error = "", .error_detail = "", .finished = "", .message_id = "", .finish = "",
-        .key = arena_strdup(a, who->key_id),
+        .key = arena_strdup(a, who->key_id), .traceparent = arena_strdup(a, t->traceparent != NULL ? t->traceparent : ""),
         .input_tokens = -1, .output_tokens = -1, .cached_tokens = -1, .cache_write_tokens = -1, .reasoning_tokens = -1, .cost = -1,
         .first_token_ms = -1, .duration_ms = -1,
         .created = row_text(b, 1, 0, "created"),
@@ -94,8 +94,8 @@ int co_store_turn_new(arena_t *a, const identity_t *who, const char *me, uint64_
            " ord AS (UPDATE app_user u SET turns = u.turns + 1 FROM fence f WHERE u.tenant_id = f.tenant_id"
            "  AND u.user_id = f.user_id RETURNING u.turns AS ordinal),"
            " made AS (INSERT INTO turn (tenant_id, user_id, conversation_id, turn_id, number, agent, model,"
-           "   client_turn_id, request_hash, ordinal, key_id)"
-           "  SELECT tenant_id, user_id, conversation_id, $6, number, coalesce($7, ''), coalesce($8, ''), $9, $10, ordinal, $16::uuid"
+           "   client_turn_id, request_hash, ordinal, key_id, traceparent)"
+           "  SELECT tenant_id, user_id, conversation_id, $6, number, coalesce($7, ''), coalesce($8, ''), $9, $10, ordinal, $16::uuid, $17"
            "  FROM seq, ord RETURNING number, ordinal, created_at),"
            " said AS (INSERT INTO message (tenant_id, user_id, conversation_id, message_id, turn_id, number, role,"
            "   content, tokens, words)"
@@ -104,10 +104,10 @@ int co_store_turn_new(arena_t *a, const identity_t *who, const char *me, uint64_
            " key AS (INSERT INTO idempotency (tenant_id, user_id, key, kind, target_id, request_hash)"
            "  SELECT tenant_id, user_id, $14, 'turn', $6, $10 FROM seq)"
            " SELECT number, ordinal, " TIME_TEXT("created_at") " AS created, busy.full FROM busy LEFT JOIN made ON true",
-           16, who->tenant, who->user, t->conversation, me, row_number(a, (int64_t) epoch), t->id, t->agent, t->model,
+           17, who->tenant, who->user, t->conversation, me, row_number(a, (int64_t) epoch), t->id, t->agent, t->model,
            t->client_turn_id, t->request_hash, message, t->input,
            row_number(a, (int64_t) token_estimate(str_of(t->input))), t->idem, max,
-           who->key_id[0] ? who->key_id : NULL);
+           who->key_id[0] ? who->key_id : NULL, t->traceparent);
     rc = co_store_run(b, "pg:turn_new");
     full = rc == 0 && row_bool(b, 1, 0, "full");
     *existed = rc == SI_EEXIST || full;
@@ -182,8 +182,8 @@ static void add_end(pg_batch_t *b, arena_t *a, const char *tenant, const char *u
            "   model_used = coalesce(nullif($8, ''), t.model_used), error = $9, error_detail = $10,"
            "   retryable = $11::boolean, input_tokens = $12, output_tokens = $13, first_token_ms = $14,"
            "   duration_ms = $15, finish = $16, estimated = $17::boolean, last_event = $18, attempt = $22,"
-           "   (cached_tokens, cache_write_tokens, reasoning_tokens, cost_micros) ="
-           "    (SELECT (n->>0)::bigint, (n->>1)::bigint, (n->>2)::bigint, (n->>3)::bigint FROM (SELECT $23::jsonb AS n) AS more),"
+           "   (cached_tokens, cache_write_tokens, reasoning_tokens, cost_micros, cached_answer) ="
+           "    (SELECT (n->>0)::bigint, (n->>1)::bigint, (n->>2)::bigint, (n->>3)::bigint, (n->>4)::boolean FROM (SELECT $23::jsonb AS n) AS more),"
            "   finished_at = now(), version = t.version + 1"
            "  FROM claim c WHERE c.conversation_id = t.conversation_id AND " FENCE("$1", "$2", "$4", "$5")
            "   AND t.tenant_id = $1 AND t.user_id = $2 AND t.turn_id = $3 AND t.state IN ('queued', 'running')"
@@ -205,8 +205,8 @@ static void add_end(pg_batch_t *b, arena_t *a, const char *tenant, const char *u
            row_number(a, t->output_tokens), row_number(a, t->first_token_ms), row_number(a, t->duration_ms),
            or_empty(t->finish), t->estimated ? "t" : "f", row_number(a, SI_MAX(t->last_event, 0)),
            said ? t->message_id : NULL, said ? or_empty(t->output) : NULL, row_number(a, tokens),
-           row_number(a, t->attempt), arena_printf(a, "[%s,%s,%s,%s]", null_or(a, t->cached_tokens), null_or(a, t->cache_write_tokens),
-                                                   null_or(a, t->reasoning_tokens), null_or(a, t->cost)));
+           row_number(a, t->attempt), arena_printf(a, "[%s,%s,%s,%s,%s]", null_or(a, t->cached_tokens), null_or(a, t->cache_write_tokens),
+                                                   null_or(a, t->reasoning_tokens), null_or(a, t->cost), t->cached_answer ? "true" : "false"));
 }
 
 int co_store_turn_end(arena_t *a, const char *tenant, const char *user, const char *me, uint64_t epoch, const turn_row_t *t)

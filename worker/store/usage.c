@@ -8,7 +8,8 @@
 #define ROW_BYTES  4096u        /* of one row as JSON, at most: every byte of its names escaped */
 
 #define SUMS \
-    "count(*) AS calls, count(*) FILTER (WHERE outcome <> 'ok') AS failed, count(*) FILTER (WHERE estimated) AS estimated," \
+    "count(*) FILTER (WHERE outcome <> 'cached') AS calls, count(*) FILTER (WHERE outcome NOT IN ('ok', 'cached')) AS failed," \
+    " count(*) FILTER (WHERE estimated) AS estimated, count(*) FILTER (WHERE outcome = 'cached') AS cached_answers," \
     " coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(cached_tokens), 0) AS cached_tokens," \
     " coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens, coalesce(sum(output_tokens), 0) AS output_tokens," \
     " coalesce(sum(reasoning_tokens), 0) AS reasoning_tokens, coalesce(sum(cost_micros), 0) AS cost"
@@ -110,7 +111,8 @@ static usage_sum_t sum_of(const pg_batch_t *b, int i, int row)
 {
     return (usage_sum_t) {
         .name = row_text(b, i, row, "name"), .calls = row_int(b, i, row, "calls"), .failed = row_int(b, i, row, "failed"),
-        .estimated = row_int(b, i, row, "estimated"), .input_tokens = row_int(b, i, row, "input_tokens"),
+        .estimated = row_int(b, i, row, "estimated"), .cached_answers = row_int(b, i, row, "cached_answers"),
+        .input_tokens = row_int(b, i, row, "input_tokens"),
         .cached_tokens = row_int(b, i, row, "cached_tokens"), .cache_write_tokens = row_int(b, i, row, "cache_write_tokens"),
         .output_tokens = row_int(b, i, row, "output_tokens"), .reasoning_tokens = row_int(b, i, row, "reasoning_tokens"),
         .cost = row_int(b, i, row, "cost"),

@@ -13,9 +13,9 @@
 /* Also lies in files, see llm/ledger.h: a change of it is a new LEDGER_VERSION. Texts end with a 0; "" is SQL NULL for an id. */
 typedef struct {
     char    id[UUID_LEN + 1], tenant[UUID_LEN + 1], user[UUID_LEN + 1], key[UUID_LEN + 1], turn[UUID_LEN + 1];
-    char    source[24];     /* "turn", or the name of a dialect */
+    char    source[24];     /* "turn", "summary", or the name of a dialect */
     char    operation[24];  /* "chat", "embeddings" */
-    char    outcome[32];    /* "ok", "cancelled", "worker_died", or a code of llm_error_t */
+    char    outcome[32];    /* "ok", "cached", "cancelled", "worker_died", or a code of llm_error_t */
     char    agent[132], model[132], provider[USAGE_NAME];
     int64_t at;             /* ms since 1970, when it began */
     int64_t duration_ms;    /* -1: not known */
@@ -37,7 +37,8 @@ const char *usage_by_name(usage_by_t by);
 /* A sum: of the calls of one group. */
 typedef struct {
     const char *name;       /* the group's: a model, an agent ("" for none), an id ("" for none), or a day as 2026-01-31 (UTC) */
-    int64_t     calls, failed, estimated;       /* calls; of them not "ok"; of them with estimated counts */
+    int64_t     calls, failed, estimated;       /* calls of models; of them not "ok"; of them with estimated counts */
+    int64_t     cached_answers;                 /* answers that were there before, for which no model was called */
     int64_t     input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost;
 } usage_sum_t;
 

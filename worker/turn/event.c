@@ -109,6 +109,7 @@ static void usage(out_t *o, const turn_row_t *t)
     number(o, "output_tokens", t->output_tokens);
     number(o, "reasoning_tokens", t->reasoning_tokens);
     number(o, "cost_micros", t->cost);
+    flag(o, "cached_answer", t->cached_answer);
     raw(o, "}");
 }
 

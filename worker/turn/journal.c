@@ -83,6 +83,7 @@ static char *to_text(arena_t *a, const turn_row_t *end)
     json_object_set_new(o, "attempt", json_integer(end->attempt));
     json_object_set_new(o, "retryable", json_boolean(end->retryable));
     json_object_set_new(o, "estimated", json_boolean(end->estimated));
+    json_object_set_new(o, "cached_answer", json_boolean(end->cached_answer));
     return json_text(a, o);
 }
 
@@ -175,6 +176,7 @@ static bool from_json(arena_t *a, const json_t *o, turn_row_t *end)
     end->attempt = (int) json_integer_value(json_object_get(o, "attempt"));
     end->retryable = json_is_true(json_object_get(o, "retryable"));
     end->estimated = json_is_true(json_object_get(o, "estimated"));
+    end->cached_answer = json_is_true(json_object_get(o, "cached_answer"));
     return end->state >= TURN_COMPLETED && end->state <= TURN_CANCELLED;
 }
 

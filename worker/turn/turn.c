@@ -250,6 +250,7 @@ static void note_usage(turn_row_t *row, const usage_t *u)
     row->reasoning_tokens = u->reasoning_tokens;
     row->cost = u->cost;
     row->estimated = u->estimated;
+    row->cached_answer = u->cached_answer;
 }
 
 static int co_answer(run_t *r)
@@ -421,7 +422,7 @@ static void copy_row(turn_t *t, const turn_row_t *row)
     turn_row_t  *to = &t->row;
     const char **all[] = { &to->id, &to->conversation, &to->user, &to->input, &to->agent, &to->model,
                            &to->client_turn_id, &to->model_used, &to->output, &to->error, &to->error_detail,
-                           &to->created, &to->finished, &to->message_id, &to->finish, &to->key };
+                           &to->created, &to->finished, &to->message_id, &to->finish, &to->key, &to->traceparent };
 
     *to = *row;
     for (size_t i = 0; i < SI_COUNT(all); i++) {
@@ -441,6 +442,7 @@ turn_t *turn_new(conv_t *conv, const turn_row_t *row, const char *idem)
     t->idem = idem ? arena_strdup(t->arena, idem) : NULL;
     t->cancel = row->cancel_requested;
     t->started = clock_ms();
+    (void) trace_parse(str_of(t->row.traceparent), &t->trace);
     t->shadow = conv->leader[0] != '\0';
     if (row->state == TURN_RUNNING && !t->shadow) {     /* its worker died: this is the takeover */
         t->row.attempt++;

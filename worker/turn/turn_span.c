@@ -20,7 +20,7 @@ span_t *turn_span_begin(turn_t *t)
             id[n++] = *p;
         }
     }
-    s = span_new(t->arena, SPAN_INTERNAL, (span_from_t) { .caller = &t->trace, .here = true, .id = { id, n } }, "invoke_agent");
+    s = span_new(t->arena, SPAN_INTERNAL, (span_from_t) { .caller = &t->trace, .here = t->row.attempt == 0, .id = { id, n } }, "invoke_agent");
     co_trace(span_trace(s));
     span_text(s, "gen_ai.operation.name", "invoke_agent");
     span_text_below(s, "gen_ai.conversation.id", t->row.conversation);

@@ -1,7 +1,7 @@
 /*
  * The span of a turn (io/span.h): an agent is invoked within this process, as OpenTelemetry's conventions 1.41 call it in
- * docs/gen-ai/gen-ai-agent-spans.md. Under the request that brought it; without one (after a takeover, or when it came by
- * another machine) the id of its trace is the turn's own without the dashes.
+ * docs/gen-ai/gen-ai-agent-spans.md. Under the request that began it, also after a takeover and on another machine; when
+ * that had no trace, the id of its trace is the turn's own without the dashes.
  */
 #ifndef SI_TURN_SPAN_H
 #define SI_TURN_SPAN_H
