@@ -1,6 +1,9 @@
 /* Clock, ids, encodings, digests, numbers, query strings. */
 #include "base/util.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "base/base64.h"
 #include "base/proc.h"
 #include "tap.h"
@@ -41,6 +44,45 @@ static void test_uuid(void)
     is_str(lower, "as it was", "and leaves what was there");
     ok(uuid_lower(STR("0190A3b4-0000-7000-8000-0123456789AF"), lower), "one in capitals is");
     is_str(lower, "0190a3b4-0000-7000-8000-0123456789af", "digits and dashes stay");
+}
+
+static bool all_zero(const unsigned char *p, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && p[i] == 0) {
+        i++;
+    }
+    return i == n;
+}
+
+/* Bytes are fetched in advance: neither twice in one process, nor in its child as well. */
+static void test_random(void)
+{
+    unsigned char ours[16], theirs[16], twice[8] = { 0 }, once[8] = { 0 }, many[1000] = { 0 };
+    int           fds[2];
+    pid_t         pid;
+
+    for (size_t i = 0; i < 2000; i++) {
+        memcpy(twice, once, sizeof twice);
+        random_bytes(once, sizeof once);
+        if (memcmp(twice, once, sizeof once) == 0) {
+            break;
+        }
+    }
+    ok(memcmp(twice, once, sizeof once) != 0, "other bytes each time");
+    random_bytes(many, sizeof many);
+    ok(!all_zero(many + 900, 100), "many at once");
+    if (pipe(fds) != 0 || (pid = fork()) < 0) {
+        abort();
+    }
+    random_bytes(ours, sizeof ours);
+    if (pid == 0) {
+        _exit(write(fds[1], ours, sizeof ours) != sizeof ours);
+    }
+    ok(read(fds[0], theirs, sizeof theirs) == sizeof theirs, "a child has random bytes");
+    ok(memcmp(ours, theirs, sizeof ours) != 0, "and not those of its parent");
+    ok(waitpid(pid, NULL, 0) == pid && close(fds[0]) == 0 && close(fds[1]) == 0, "it has ended");
 }
 
 static void test_digest(void)
@@ -221,6 +263,7 @@ int main(void)
 {
     test_uuid();
     test_digest();
+    test_random();
     test_base64();
     test_utf8();
     test_numbers();

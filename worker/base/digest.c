@@ -1,8 +1,10 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
+#include "base/proc.h"
 #include "base/util.h"
 
 void hex_encode(char *out, const void *p, size_t n)
@@ -38,10 +40,14 @@ void sha1(uint8_t out[SHA1_LEN], const void *p, size_t n)
     }
 }
 
-void random_bytes(void *p, size_t n)
-{
-    unsigned char *b = p;
+/* A page of random bytes that are not used yet. A child of fork() finds it empty, so that no two processes use the same. */
+struct random {
+    size_t        left;
+    unsigned char bytes[2048];
+};
 
+static void from_system(unsigned char *b, size_t n)
+{
     while (n > 0) {
         ssize_t got = getrandom(b, n, 0);
 
@@ -54,6 +60,33 @@ void random_bytes(void *p, size_t n)
         b += got;
         n -= (size_t) got;
     }
+}
+
+static struct random *random_page(void)
+{
+    void *p = mmap(NULL, sizeof(struct random), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (p == MAP_FAILED || madvise(p, sizeof(struct random), MADV_WIPEONFORK) != 0) {
+        si_die("no page for random bytes: %s", strerror(errno));
+    }
+    return p;
+}
+
+void random_bytes(void *p, size_t n)
+{
+    struct random *r = proc.random = proc.random != NULL ? proc.random : random_page();
+
+    if (n > sizeof r->bytes / 8) {
+        from_system(p, n);
+        return;
+    }
+    if (r->left < n) {
+        from_system(r->bytes, sizeof r->bytes);
+        r->left = sizeof r->bytes;
+    }
+    r->left -= n;
+    memcpy(p, r->bytes + r->left, n);
+    explicit_bzero(r->bytes + r->left, n);
 }
 
 static int digit_of(char c)

@@ -14,6 +14,7 @@ typedef struct proc {
     bool   draining;           /* no new work is wanted; running turns finish */
 
     uint64_t uuid_last;        /* base/uuid: time of the last id, so that ids sort */
+    struct random *random;     /* base/digest: bytes of random_bytes() */
 
     struct logger   *logger;   /* base/logger */
     struct loop     *loop;     /* run/loop */

@@ -38,7 +38,7 @@ void hmac_sha256(uint8_t out[SHA256_LEN], str_t key, str_t text);
 void sha1(uint8_t out[SHA1_LEN], const void *p, size_t n);
 /* CRC-32 as gzip has it (RFC 1952, section 8). */
 uint32_t crc32_of(const void *p, size_t n);
-/* Random bytes of the system. */
+/* Random bytes of the system: small numbers of them are fetched in advance and used once, by one process. */
 void random_bytes(void *p, size_t n);
 
 /* Valid UTF-8 (RFC 3629) without NUL. */

@@ -26,6 +26,9 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+#define FILLER        0x5a
+#define FILLER_BYTES  4096
+
 /* ---- stacks ---- */
 
 /*
@@ -77,6 +80,15 @@ co_stack_t co_stack_get(co_stacks_t *pool)
     return pool->nidle > 0 ? pool->idle[--pool->nidle] : stack_new();
 }
 
+/*
+ * The lowest page that a pooled stack keeps is filled with one byte. As long as it stands nothing below was used either (no
+ * frame of ours is longer than a page), and the system need not be asked to take that back.
+ */
+static bool filler_stands(const char *page)
+{
+    return page[0] == FILLER && memcmp(page, page + 1, FILLER_BYTES - 1) == 0;
+}
+
 void co_stack_put(co_stacks_t *pool, co_stack_t s)
 {
     unpoison(s);
@@ -84,7 +96,10 @@ void co_stack_put(co_stacks_t *pool, co_stack_t s)
         stack_free(s);
         return;
     }
-    (void) madvise(s.base, CO_STACK_BYTES - CO_STACK_KEEP, MADV_DONTNEED);
+    if (!filler_stands(s.base + CO_STACK_BYTES - CO_STACK_KEEP)) {
+        (void) madvise(s.base, CO_STACK_BYTES - CO_STACK_KEEP, MADV_DONTNEED);
+        memset(s.base + CO_STACK_BYTES - CO_STACK_KEEP, FILLER, FILLER_BYTES);
+    }
     pool->idle[pool->nidle++] = s;
 }
 
