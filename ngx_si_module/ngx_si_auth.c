@@ -194,13 +194,11 @@ ngx_si_auth_subprotocol(ngx_http_request_t *r, ngx_str_t *value)
 static ngx_uint_t
 ngx_si_auth_is_jwt(ngx_str_t *token)
 {
-    size_t      i;
-    ngx_uint_t  dots;
+    u_char      *p = token->data, *end = p + token->len;
+    ngx_uint_t   dots;
 
-    dots = 0;
-
-    for (i = 0; i < token->len; i++) {
-        dots += token->data[i] == '.';
+    for (dots = 0; (p = memchr(p, '.', end - p)) != NULL; p++) {
+        dots++;
     }
 
     return dots == 2;

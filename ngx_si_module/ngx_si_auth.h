@@ -17,7 +17,7 @@
 #define NGX_SI_AUTH_KEY      0x0002     /* API keys, which the worker checks */
 #define NGX_SI_AUTH_JWT      0x0004
 
-#define NGX_SI_AUTH_DIGEST   32
+#define NGX_SI_AUTH_DIGEST   32         /* SHA-256 */
 #define NGX_SI_AUTH_CACHED   4096       /* tokens that a process remembers */
 #define NGX_SI_AUTH_TEXT     255        /* bytes of a tenant or user */
 #define NGX_SI_AUTH_SCOPES   1024       /* bytes of all scopes */
@@ -88,9 +88,17 @@ ngx_int_t ngx_si_auth_handler(ngx_http_request_t *r);
 ngx_int_t ngx_si_auth_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
+/* ngx_si_digest.c */
+/* NULL: no memory; it goes with the pool */
+EVP_MD_CTX *ngx_si_digest_create(ngx_pool_t *pool);
+/* of n parts, one after the other; NGX_ERROR: OpenSSL has failed */
+ngx_int_t ngx_si_digest(EVP_MD_CTX *md, ngx_str_t *part, ngx_uint_t n,
+    u_char *digest);
+
 /* ngx_si_auth_cache.c */
 /* room to verify, and the tokens that were */
-ngx_si_auth_t *ngx_si_auth_create(ngx_cycle_t *cycle, ngx_shm_zone_t *revoked);
+ngx_si_auth_t *ngx_si_auth_create(ngx_cycle_t *cycle, EVP_MD_CTX *md,
+    ngx_shm_zone_t *revoked);
 /*
  * SI_JWT_OK: *id is who bears the token; its texts live until the next call,
  * but for the issuer.  *cached: it was known.

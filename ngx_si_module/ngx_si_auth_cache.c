@@ -57,7 +57,8 @@ static ngx_int_t ngx_si_auth_list(si_jwt_t *work, ngx_str_t *claim,
 
 
 ngx_si_auth_t *
-ngx_si_auth_create(ngx_cycle_t *cycle, ngx_shm_zone_t *revoked)
+ngx_si_auth_create(ngx_cycle_t *cycle, EVP_MD_CTX *md,
+    ngx_shm_zone_t *revoked)
 {
     ngx_si_auth_t  *auth;
 
@@ -66,11 +67,7 @@ ngx_si_auth_create(ngx_cycle_t *cycle, ngx_shm_zone_t *revoked)
         return NULL;
     }
 
-    auth->md = EVP_MD_CTX_new();
-    if (auth->md == NULL) {
-        return NULL;
-    }
-
+    auth->md = md;
     auth->log = cycle->log;
     auth->revoked = revoked;
     ngx_rbtree_init(&auth->tree, &auth->sentinel, ngx_si_auth_insert);
@@ -95,9 +92,7 @@ ngx_si_auth_verify(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
         return SI_JWT_LONG;
     }
 
-    if (EVP_Digest(token->data, token->len, digest, NULL, EVP_sha256(), NULL)
-        != 1)
-    {
+    if (ngx_si_digest(auth->md, token, 1, digest) != NGX_OK) {
         return SI_JWT_FORM;
     }
 
@@ -240,24 +235,15 @@ static uint64_t
 ngx_si_auth_mark(ngx_si_auth_t *auth, const char *kind, ngx_str_t *tenant,
     ngx_str_t *issuer, ngx_str_t *value)
 {
-    u_char       sum[EVP_MAX_MD_SIZE];
-    EVP_MD_CTX  *md = auth->md;
+    u_char     sum[NGX_SI_AUTH_DIGEST];
+    ngx_str_t  nul = { 1, (u_char *) "" };
+    ngx_str_t  part[] = {
+        { ngx_strlen(kind), (u_char *) kind }, nul,
+        *tenant, nul, *issuer, nul, *value
+    };
 
-    /* the NULs between them count */
-
-    if (EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1
-        || EVP_DigestUpdate(md, kind, ngx_strlen(kind) + 1) != 1
-        || EVP_DigestUpdate(md, tenant->data, tenant->len) != 1
-        || EVP_DigestUpdate(md, "", 1) != 1
-        || EVP_DigestUpdate(md, issuer->data, issuer->len) != 1
-        || EVP_DigestUpdate(md, "", 1) != 1
-        || EVP_DigestUpdate(md, value->data, value->len) != 1
-        || EVP_DigestFinal_ex(md, sum, NULL) != 1)
-    {
-        return 0;
-    }
-
-    return si_get64(sum);
+    return ngx_si_digest(auth->md, part, 7, sum) == NGX_OK ? si_get64(sum)
+                                                           : 0;
 }
 
 

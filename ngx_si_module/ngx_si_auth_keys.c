@@ -124,15 +124,14 @@ static void
 ngx_si_keys_take(ngx_si_source_t *source, si_keys_t *k, si_jwks_t *set)
 {
     u_char          digest[NGX_SI_AUTH_DIGEST];
+    ngx_str_t       text = { k->text_len, (u_char *) k->text };
     ngx_si_proc_t  *proc = source->pool->proc;
 
     source->fetched = k->fetched;
     source->fresh = k->fresh;
     source->asked = 0;
 
-    if (EVP_Digest(k->text, k->text_len, digest, NULL, EVP_sha256(), NULL)
-        != 1)
-    {
+    if (ngx_si_digest(proc->conf->md, &text, 1, digest) != NGX_OK) {
         ngx_memzero(digest, NGX_SI_AUTH_DIGEST);
 
     } else if (source->set

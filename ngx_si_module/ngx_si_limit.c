@@ -86,9 +86,9 @@ ngx_int_t
 ngx_si_limit_key(ngx_http_request_t *r, ngx_si_limit_zone_t *zone,
     ngx_rbtree_key_t *digest)
 {
-    u_char                      hash[16];
-    ngx_md5_t                   md5;
+    u_char                      hash[NGX_SI_AUTH_DIGEST];
     ngx_str_t                   key;
+    ngx_si_main_conf_t         *smcf;
     ngx_http_variable_value_t  *v;
 
     ngx_str_null(&key);
@@ -112,9 +112,11 @@ ngx_si_limit_key(ngx_http_request_t *r, ngx_si_limit_zone_t *zone,
         return NGX_DECLINED;
     }
 
-    ngx_md5_init(&md5);
-    ngx_md5_update(&md5, key.data, key.len);
-    ngx_md5_final(hash, &md5);
+    smcf = ngx_http_get_module_main_conf(r, ngx_si_module);
+
+    if (ngx_si_digest(smcf->md, &key, 1, hash) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     ngx_memcpy(digest, hash, sizeof(ngx_rbtree_key_t));
 

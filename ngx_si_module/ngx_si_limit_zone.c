@@ -8,8 +8,8 @@
  * request: processes agree on it, and 1 us would be too coarse for an
  * interval (300,000 r/s would be a tenth off).
  *
- * A key is the first half of its MD5: no credential is kept, and nodes of a
- * zone are of one size, so that one can become another.
+ * A key is the first 8 bytes of its SHA-256: no credential is kept, and nodes
+ * of a zone are of one size, so that one can become another.
  */
 
 

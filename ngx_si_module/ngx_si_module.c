@@ -263,9 +263,10 @@ ngx_si_create_main_conf(ngx_conf_t *cf)
         return NULL;
     }
 
+    smcf->md = ngx_si_digest_create(cf->pool);
     smcf->beat = 15000;
 
-    return smcf;
+    return smcf->md ? smcf : NULL;
 }
 
 
@@ -396,7 +397,7 @@ ngx_si_init_process(ngx_cycle_t *cycle)
     ngx_si_zone_claim(proc);
 
     if (smcf->jwt) {
-        proc->auth = ngx_si_auth_create(cycle, smcf->revoked);
+        proc->auth = ngx_si_auth_create(cycle, smcf->md, smcf->revoked);
         if (proc->auth == NULL) {
             return NGX_ERROR;
         }
