@@ -359,7 +359,7 @@ static void co_test_faults(void)
     co_fails("error-permission", "", SI_EDENIED, "provider_auth", 403, false, "403");
     co_fails("error-model", "", SI_EINVAL, "provider_rejected", 404, false, "model: up");
     co_fails("error-large", "", SI_EINVAL, "provider_rejected", 413, false, "too large");
-    co_fails("error-invalid", "", SI_EINVAL, "provider_rejected", 400, false, "prompt is too long");
+    co_fails("error-invalid", "", SI_EINVAL, "context_length", 400, false, "prompt is too long");
     co_fails("error-api", "", SI_EUNAVAIL, "provider_unavailable", 500, true, "Internal server error");
     co_fails("error-timeout", "", SI_EUNAVAIL, "provider_unavailable", 504, true, "timed out");
     co_fails("error-new", "", SI_EUNAVAIL, "provider_unavailable", 0, true, "what is this");

@@ -227,7 +227,7 @@ static void co_test_faults(void)
     co_fails("model-error", "Hello", SI_EUNAVAIL, "provider_unavailable", 0, true, "it broke");
     co_fails("internal", "Hello", SI_EUNAVAIL, "provider_unavailable", 500, true, "sorry");
     co_fails("unavailable", "Hello", SI_EUNAVAIL, "provider_unavailable", 503, true, "HTTP 503");
-    co_fails("invalid", "", SI_EINVAL, "provider_rejected", 400, false, "too long");
+    co_fails("invalid", "", SI_EINVAL, "context_length", 400, false, "too long");
     co_fails("unknown", "Hello", SI_EUNAVAIL, "provider_unavailable", 0, true, "error in its stream");
     co_fails("error", "Hello", SI_EUNAVAIL, "provider_unavailable", 0, true, "failure of the framing");
     co_fails("malformed-use", "Hello", SI_EUNAVAIL, "answer_cut", 0, true, "malformed_tool_use");

@@ -54,6 +54,33 @@ static void test_parse(void)
     refused(STR("{\"secret\" 1}"), "line 1, column 11: ':' expected", "the message does not quote the text");
 }
 
+static void loose(str_t text, const char *want, const char *name)
+{
+    const char *err = NULL;
+    json_t *v = json_parse_loose(a, text, &err);
+
+    is_str(v ? json_text(a, v) : err, want, name);
+    json_decref(v);
+}
+
+static void test_loose(void)
+{
+    loose(STR("{\"seed\":18446744073709551615,\"n\":-9223372036854775808,\"m\":9223372036854775807}"),
+          "{\"seed\":1.8446744073709552e19,\"n\":-9223372036854775808,\"m\":9223372036854775807}", "a number of more than 64 bits, and the largest that are none");
+    loose(STR("[123456789012345678901234567890,1.5e3,-99999999999999999999,\"99999999999999999999\"]"),
+          "[1.2345678901234568e29,1500.0,-1e20,\"99999999999999999999\"]", "others stay what they are");
+    loose(STR("[99999999999999999999,123456789012345678901.5,1e-2,12345678901234567890E2]"), "[1e20,1.2345678901234568e20,0.01,1.2345678901234568e21]", "reals, too");
+    loose(STR("{\"a\":1,\"a\":2}"), "{\"a\":2}", "the last of duplicate keys");
+    loose(STR("[\"x\\u0000y\",\"\\ud83d\",\"\\ude00!\",\"\\ud83d\\ude00\",\"\\\\u0000\",\"\\u00E9\"]"),
+          "[\"x\xEF\xBF\xBDy\",\"\xEF\xBF\xBD\",\"\xEF\xBF\xBD!\",\"\xF0\x9F\x98\x80\",\"\\\\u0000\",\"\xC3\xA9\"]", "NUL and half a pair");
+    loose(STR("[\"a\xff\"]"), "line 1, column 3: unable to decode byte 0xff", "what is no UTF-8 stays none");
+    loose(STR("{\"a\":nope,\"b\":99999999999999999999}"), "line 1, column 9: invalid token", "what is no JSON stays none");
+    loose(STR("[\"\\u12x4\"]"), "line 1, column 6: invalid escape", "nor an escape that is none");
+    loose(STR("[\"\\u12"), "line 1, column 6: invalid escape", "nor what is cut");
+    loose(nested(65, true), "line 1, column 65: nested deeper than 64", "nor what is too deep");
+    loose(STR(""), "line 1, column 0: unexpected token", "nor nothing");
+}
+
 static void test_depth(void)
 {
     const char *err;
@@ -103,6 +130,7 @@ int main(void)
 {
     a = arena_new(4096);
     test_parse();
+    test_loose();
     test_depth();
     test_helpers();
     arena_free(a);

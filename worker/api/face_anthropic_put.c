@@ -256,7 +256,7 @@ int anthropic_broken(face_call_t *c)
 static int put_input(face_call_t *c, str_t args)
 {
     const char *why;
-    json_t     *v = json_parse(c->arena, args, &why);
+    json_t     *v = json_parse_loose(c->arena, args, &why);
     bool        good = json_is_object(v);
     int         rc;
 

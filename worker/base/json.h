@@ -15,6 +15,11 @@
  * strings, invalid UTF-8 and bytes after the value.
  */
 json_t *json_parse(arena_t *a, str_t text, const char **err);
+/*
+ * The same for what others have written, which RFC 8259 lets them: of duplicate keys the last counts, an integer beyond
+ * 64 bits is a real (a seed of Together's), and U+FFFD stands for an escaped NUL or half of a surrogate pair.
+ */
+json_t *json_parse_loose(arena_t *a, str_t text, const char **err);
 /* Compact JSON into b, numbers in the fewest digits that give them back. 0 or SI_ENOMEM (b's maximum). */
 int     json_dump(buf_t *b, const json_t *v);
 /* The same in the arena. */

@@ -142,7 +142,7 @@ static void put_reasoning(put_t *p, const chat_part_t *part)
 static void put_call(put_t *p, const chat_part_t *part)
 {
     const char *why;
-    json_t     *v = part->text.n > 0 ? json_parse(p->a, part->text, &why) : json_object();
+    json_t     *v = part->text.n > 0 ? json_parse_loose(p->a, part->text, &why) : json_object();
 
     if (!json_is_object(v)) {
         cannot(p, "a call whose arguments are no JSON object");

@@ -272,7 +272,7 @@ int anthropic_read_event(reply_t *r, str_t type, str_t data)
 int anthropic_read_whole(reply_t *r, str_t body)
 {
     const char *why;
-    json_t     *v = json_parse(r->arena, body, &why);
+    json_t     *v = json_parse_loose(r->arena, body, &why);
     int         rc;
 
     if (v == NULL) {

@@ -38,19 +38,11 @@ static bool is_exception(str_t type)
     return type.n > n && memcmp(type.p + type.n - n, end, n) == 0;
 }
 
-/* The services of AWS do not agree on the case, and what stands before them may speak otherwise. */
-static str_t message_of(const json_t *v)
-{
-    str_t s = reply_message_of(v);
-
-    return s.p != NULL ? s : json_str(v, "Message", STR_NULL);
-}
-
 int bedrock_read_status(llm_error_t *err, arena_t *a, const char *secret, int status, str_t body)
 {
     const char *why;
-    json_t     *v = json_own(a, json_parse(a, body, &why));
-    const char *message = reply_clean(a, secret, message_of(v)), *colon = message[0] != '\0' ? ": " : "";
+    json_t     *v = json_own(a, json_parse_loose(a, body, &why));
+    const char *message = reply_clean(a, secret, reply_message(v, body)), *colon = message[0] != '\0' ? ": " : "";
 
     if (status == 401 || status == 403) {           /* among others: the credentials have expired */
         aws_keys_refused();
@@ -59,7 +51,7 @@ int bedrock_read_status(llm_error_t *err, arena_t *a, const char *secret, int st
     if (status == 424) {                            /* ModelErrorException: the model failed, not the request */
         return provider_fail(err, SI_EUNAVAIL, "provider_unavailable", status, true, "HTTP %d%s%s", status, colon, message);
     }
-    return reply_status_message(err, a, secret, status, message_of(v));
+    return reply_status_message(err, a, secret, status, reply_message(v, body));
 }
 
 /* ---- content ---- */
@@ -228,13 +220,13 @@ static int read_event(reply_t *r, str_t type, const json_t *v)
         read_usage(r, json_object_get(v, "usage"));
         read_model(r, v);
     }
-    return is_exception(type) ? reply_error(r, exception_status(type), message_of(v)) : 0;
+    return is_exception(type) ? reply_error(r, exception_status(type), reply_message_of(v)) : 0;
 }
 
 int bedrock_read_event(reply_t *r, str_t type, str_t data)
 {
     const char *why;
-    json_t     *v = json_parse(r->arena, data, &why);
+    json_t     *v = json_parse_loose(r->arena, data, &why);
     int         rc;
 
     if (v == NULL && !is_exception(type)) {
@@ -270,7 +262,7 @@ static int read_block(reply_t *r, const json_t *block)
 int bedrock_read_whole(reply_t *r, str_t body)
 {
     const char   *why;
-    json_t       *v = json_parse(r->arena, body, &why);
+    json_t       *v = json_parse_loose(r->arena, body, &why);
     const json_t *content = json_object_get(json_object_get(json_object_get(v, "output"), "message"), "content"), *block;
     size_t        i;
     int           rc = 0;

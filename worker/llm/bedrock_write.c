@@ -191,7 +191,7 @@ static void put_reasoning(writer_t *w, const chat_part_t *p)
 static void put_call(writer_t *w, const chat_part_t *p)
 {
     const char *why;
-    json_t     *input = json_own(w->a, is_blank(p->text) ? json_object() : json_parse(w->a, p->text, &why));
+    json_t     *input = json_own(w->a, is_blank(p->text) ? json_object() : json_parse_loose(w->a, p->text, &why));
 
     if (!json_is_object(input)) {
         refuse(w, "a call of a tool whose arguments are no JSON object");

@@ -12,7 +12,7 @@ json_t *body_str(str_t s)
 json_t *body_object(arena_t *a, str_t text, const char *kind, const char *what, llm_error_t *err)
 {
     const char *why;
-    json_t     *v = json_parse(a, text, &why);
+    json_t     *v = json_parse_loose(a, text, &why);
 
     if (!json_is_object(v)) {
         json_decref(v);

@@ -172,7 +172,7 @@ static int co_bad_status(const embed_format_t *f, embed_answer_t *r, arena_t *a,
 static int read_answer(const embed_format_t *f, embed_answer_t *r, arena_t *a, str_t body)
 {
     const char *why;
-    json_t     *v = json_own(a, json_parse(a, body, &why));
+    json_t     *v = json_own(a, json_parse_loose(a, body, &why));
     int         rc = v != NULL ? f->read(r, v) : embed_malformed(r, why);
 
     for (size_t i = 0; rc == 0 && i < r->q->n; i++) {

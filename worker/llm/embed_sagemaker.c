@@ -57,7 +57,7 @@ static int read_answer(embed_answer_t *r, const json_t *answer)
 static int status_of(llm_error_t *err, arena_t *a, const char *secret, int status, str_t body)
 {
     const char *why;
-    json_t     *v = status == 424 ? json_own(a, json_parse(a, body, &why)) : NULL;
+    json_t     *v = status == 424 ? json_own(a, json_parse_loose(a, body, &why)) : NULL;
     int64_t     own = reply_count(v, "OriginalStatusCode");
 
     if (own >= 400 && own < 500) {

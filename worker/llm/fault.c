@@ -27,16 +27,22 @@ void fault_reason(llm_error_t *err, str_t body)
     static const char *const context[] = { "context_length", "context length", "maximum context", "context window", "prompt is too long",
                                            "input is too long", "too many input tokens", "exceeds the maximum number of tokens",
                                            "input token count", "exceeds the available context", "exceed_context", "maximum prompt length",
-                                           "too large for model", NULL };
+                                           "too large for model", "context size", "too_many_prompt_tokens", "reduce the length of the messages", NULL };
     static const char *const filter[] = { "content_filter", "content filter", "content_policy", "content policy", "content management policy",
                                           "responsibleaipolicyviolation", "safety system", "prohibited_content", "usage policies", NULL };
 
-    if (strcmp(err->code, "provider_rejected") != 0) {
+    /* Anthropic's of an account without money, xAI's of a key that is none: neither has a status of its own. */
+    static const char *const account[] = { "credit balance is too low", "incorrect api key", NULL };
+    bool failed = strcmp(err->code, "provider_unavailable") == 0 && err->status == 500;     /* so says llama.cpp of a prompt that is too long */
+
+    if (strcmp(err->code, "provider_rejected") != 0 && !failed) {
         return;
     }
-    if (says(body, context)) {
+    if (!failed && says(body, account)) {
+        (void) provider_fail(err, SI_EDENIED, "provider_auth", err->status, false, "HTTP %d: the provider refuses the API key, or its account", err->status);
+    } else if (says(body, context)) {
         snprintf(err->code, sizeof err->code, "context_length");
-    } else if (says(body, filter)) {
+    } else if (!failed && says(body, filter)) {
         snprintf(err->code, sizeof err->code, "content_filter");
     }
 }

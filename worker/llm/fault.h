@@ -21,8 +21,8 @@ fault_t fault_of(int rc, const llm_error_t *err, uint64_t now, uint64_t deadline
 bool    fault_counts(fault_t f);
 
 /*
- * Gives a request that was rejected (400, 413, 422 and others) its reason as code, by the provider's words in the body:
- * "context_length" or "content_filter"; otherwise *err stays.
+ * Gives a request that was rejected (400, 413, 422 and others) its reason as code, by the provider's words in the body or in
+ * the event: "context_length" (also of a 500), "content_filter", or "provider_auth"; otherwise *err stays.
  */
 void    fault_reason(llm_error_t *err, str_t body);
 

@@ -38,9 +38,9 @@ static bool bad_key(const json_t *error)
 int gemini_status(llm_error_t *err, arena_t *a, const char *secret, int status, str_t body)
 {
     const char   *why;
-    json_t       *v = json_parse(a, body, &why);
+    json_t       *v = json_parse_loose(a, body, &why);
     const json_t *error = json_object_get(json_is_array(v) ? json_array_get(v, 0) : v, "error");
-    int           rc = reply_status_message(err, a, secret, status == 400 && bad_key(error) ? 401 : status, reply_message_of(v));
+    int           rc = reply_status_message(err, a, secret, status == 400 && bad_key(error) ? 401 : status, reply_message(v, body));
 
     json_decref(v);
     return rc;
@@ -147,23 +147,33 @@ static int read_part(reply_t *r, const json_t *part)
     return reply_text(r, thought ? CHAT_SIGNATURE : CHAT_REDACTED, signature);
 }
 
+/* The first ones are in the order of their numbers: an enumeration may be written so (protobuf's JSON), from 1. */
+static const struct { const char *theirs, *ours; } ends[] = {
+    { "STOP", "stop" }, { "MAX_TOKENS", "length" }, { "SAFETY", "content_filter" }, { "RECITATION", "content_filter" },
+    { "BLOCKLIST", "content_filter" }, { "PROHIBITED_CONTENT", "content_filter" }, { "SPII", "content_filter" },
+    { "IMAGE_SAFETY", "content_filter" }, { "IMAGE_PROHIBITED_CONTENT", "content_filter" }, { "IMAGE_RECITATION", "content_filter" },
+    { "MODEL_ARMOR", "content_filter" }, { "FUNCTION_CALL", "tool_calls" },     /* of servers that imitate Google's */
+};
+
+static str_t reason_of(const json_t *candidate)
+{
+    const json_t *v = json_object_get(candidate, "finishReason");
+    json_int_t    n = json_integer_value(v);
+
+    return n >= 1 && n <= 4 ? str_of(ends[n - 1].theirs) : n > 4 ? STR("another reason") : reply_string(v);
+}
+
 static int read_finish(reply_t *r, str_t reason)
 {
-    static const struct { const char *theirs, *ours; } names[] = {
-        { "STOP", "stop" }, { "MAX_TOKENS", "length" }, { "SAFETY", "content_filter" }, { "RECITATION", "content_filter" },
-        { "BLOCKLIST", "content_filter" }, { "PROHIBITED_CONTENT", "content_filter" }, { "SPII", "content_filter" },
-        { "IMAGE_SAFETY", "content_filter" }, { "IMAGE_PROHIBITED_CONTENT", "content_filter" }, { "IMAGE_RECITATION", "content_filter" },
-        { "MODEL_ARMOR", "content_filter" }, { "FUNCTION_CALL", "tool_calls" },     /* of servers that imitate Google's */
-    };
     int rc;
 
     if (reason.n == 0 || str_is(reason, "FINISH_REASON_UNSPECIFIED")) {
         return 0;
     }
     rc = end_call(r);
-    for (size_t i = 0; i < SI_COUNT(names) && rc == 0; i++) {
-        if (str_is(reason, names[i].theirs)) {
-            reply_finish(r, i == 0 && r->calls > 0 ? "tool_calls" : names[i].ours);
+    for (size_t i = 0; i < SI_COUNT(ends) && rc == 0; i++) {
+        if (str_is(reason, ends[i].theirs)) {
+            reply_finish(r, i == 0 && r->calls > 0 ? "tool_calls" : ends[i].ours);
             return 0;
         }
     }
@@ -183,7 +193,13 @@ static int read_candidate(reply_t *r, const json_t *candidate)
     json_array_foreach(json_object_get(json_object_get(candidate, "content"), "parts"), i, part) {
         rc = rc != 0 ? rc : read_part(r, part);
     }
-    return rc != 0 ? rc : read_finish(r, json_str(candidate, "finishReason", STR_NULL));
+    return rc != 0 ? rc : read_finish(r, reason_of(candidate));
+}
+
+/* Whether nothing has been said: then no number of tokens is none, as of a prompt that is blocked. Gemma is not counted. */
+static bool is_empty(const reply_t *r)
+{
+    return r->finished && r->bytes[CHAT_TEXT] + r->bytes[CHAT_REASONING] == 0 && r->calls == 0;
 }
 
 static void read_usage(reply_t *r, const json_t *u)
@@ -196,7 +212,7 @@ static void read_usage(reply_t *r, const json_t *u)
     }
     r->result.input_tokens = prompt + SI_MAX(tools, 0);
     r->result.cached_tokens = SI_MAX(reply_count(u, "cachedContentTokenCount"), 0);
-    if (said >= 0 || thought >= 0 || r->finished) {
+    if (said >= 0 || thought >= 0 || is_empty(r)) {
         r->result.output_tokens = SI_MAX(said, 0) + SI_MAX(thought, 0);
         r->result.reasoning_tokens = SI_MAX(thought, 0);
     }

@@ -62,21 +62,43 @@ static int add_parts(reply_t *r, const json_t *parts, chat_kind_t kind)
     return rc;
 }
 
+/* vLLM sends both names with the same text; OpenRouter says it once more in its details, and Snowflake there alone. */
+static int read_reasoning(reply_t *r, const json_t *d)
+{
+    str_t         s = json_str(d, "reasoning_content", STR_NULL);
+    const json_t *detail;
+    size_t        i;
+    int           rc = 0;
+
+    s = s.n > 0 ? s : json_str(d, "reasoning", STR_NULL);
+    if (s.n > 0) {
+        return reply_text(r, CHAT_REASONING, s);
+    }
+    json_array_foreach(json_object_get(d, "reasoning_details"), i, detail) {
+        rc = rc != 0 ? rc : reply_text(r, CHAT_REASONING, json_str(detail, "text", json_str(detail, "summary", STR_NULL)));
+    }
+    return rc;
+}
+
+/* What there is no event for: pictures, sounds, citations, and what tools of the provider did (Groq). */
+static size_t unsaid(const json_t *d)
+{
+    static const char *const lists[] = { "images", "annotations", "citations", "executed_tools" };
+    size_t n = json_object_get(json_object_get(d, "audio"), "data") != NULL;
+
+    for (size_t i = 0; i < SI_COUNT(lists); i++) {
+        n += json_array_size(json_object_get(d, lists[i]));
+    }
+    return n;
+}
+
 /* A delta of a chunk, or the message of a whole answer. */
 static int read_delta(reply_t *r, const json_t *d)
 {
-    static const char *const reasoning[] = { "reasoning_content", "reasoning" };
     const json_t *content = json_object_get(d, "content");
-    int           rc = 0;
+    int           rc = read_reasoning(r, d);
 
-    for (size_t i = 0; i < SI_COUNT(reasoning); i++) {
-        str_t s = json_str(d, reasoning[i], STR_NULL);
-
-        if (s.n > 0) {                  /* vLLM sends both names with the same text */
-            rc = reply_text(r, CHAT_REASONING, s);
-            break;
-        }
-    }
+    r->result.unsaid += unsaid(d);
     if (rc == 0) {
         rc = json_is_array(content) ? add_parts(r, content, CHAT_TEXT) : reply_text(r, CHAT_TEXT, reply_string(content));
     }
@@ -90,14 +112,19 @@ int openai_read_finish(reply_t *r, str_t reason)
     static const struct { const char *theirs, *ours; } names[] = {
         { "length", "length" }, { "model_length", "length" }, { "max_tokens", "length" },
         { "content_filter", "content_filter" }, { "tool_calls", "tool_calls" }, { "function_call", "tool_calls" },
+        { "sensitive", "content_filter" },      /* Zhipu */
     };
+    /* DeepSeek's insufficient_system_resource, Zhipu's network_error; vLLM and SGLang say abort. */
+    static const char *const cut[] = { "error", "insufficient_system_resource", "network_error", "abort" };
     const char *ours = "stop";
 
     if (reason.n == 0) {
         return 0;
     }
-    if (str_is(reason, "error") || str_is(reason, "insufficient_system_resource")) {
-        return provider_fail(&r->err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider ended the answer with an error");
+    for (size_t i = 0; i < SI_COUNT(cut); i++) {
+        if (str_is(reason, cut[i])) {
+            return provider_fail(&r->err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider ended the answer with an error");
+        }
     }
     for (size_t i = 0; i < SI_COUNT(names); i++) {
         if (str_is(reason, names[i].theirs)) {
@@ -197,7 +224,7 @@ int openai_read_event(reply_t *r, str_t type, str_t data)
     }
     if (str_is(data, "[DONE]")) {
         r->done = true;
-        return 0;
+        return openai_end_calls(r);     /* some say of no end why it came */
     }
     rc = str_is(type, "error") ? 0 : openai_read_fast(r, data);
     if (rc != 0) {
@@ -220,7 +247,7 @@ int openai_read_event(reply_t *r, str_t type, str_t data)
 int openai_read_whole(reply_t *r, str_t body)
 {
     const char   *why;
-    json_t       *v = json_parse(r->arena, body, &why);
+    json_t       *v = json_parse_loose(r->arena, body, &why);
     const json_t *error = json_object_get(v, "error");
     int           rc;
 
@@ -231,6 +258,7 @@ int openai_read_whole(reply_t *r, str_t body)
         rc = reply_malformed(r, "it has no choices");
     } else {
         rc = read_chunk(r, v, "message");
+        rc = rc != 0 ? rc : openai_end_calls(r);
         r->done = true;                 /* the body came whole */
     }
     json_decref(v);

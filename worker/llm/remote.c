@@ -238,7 +238,7 @@ static void end(llm_call_t *c, int rc)
     c->rc = rc;
     reply_estimate(&c->read, c->q);
     if (rc == 0 && !c->read.finished) {
-        snprintf(c->read.result.finish, sizeof c->read.result.finish, "stop");
+        snprintf(c->read.result.finish, sizeof c->read.result.finish, "%s", c->read.calls > 0 ? "tool_calls" : "stop");
     }
     if (c->read.result.unsaid > 0) {
         snprintf(unsaid, sizeof unsaid, "%zu", c->read.result.unsaid);
@@ -249,11 +249,20 @@ static void end(llm_call_t *c, int rc)
     }
 }
 
+/* An event that is an error is looked at as the body of one is. */
+static int read_event(llm_call_t *c, str_t type, str_t data)
+{
+    int rc = c->format->event(&c->read, type, data);
+
+    if (rc != 0) {
+        fault_reason(&c->read.err, data);
+    }
+    return rc;
+}
+
 static int take_event(const sse_event_t *e, void *arg)
 {
-    llm_call_t *c = arg;
-
-    return c->format->event(&c->read, e->event, e->data);
+    return read_event(arg, e->event, e->data);
 }
 
 /* Exceptions have a name as events have; what the framing itself calls an error has a message only. */
@@ -265,14 +274,12 @@ static int take_message(const es_message_t *m, void *arg)
     if (str_is(type, "error")) {
         return reply_error(&c->read, 0, es_string(m, ":error-message"));
     }
-    return c->format->event(&c->read, es_string(m, str_is(type, "exception") ? ":exception-type" : ":event-type"), m->payload);
+    return read_event(c, es_string(m, str_is(type, "exception") ? ":exception-type" : ":event-type"), m->payload);
 }
 
 static int take_element(str_t object, void *arg)
 {
-    llm_call_t *c = arg;
-
-    return c->format->event(&c->read, STR(""), object);
+    return read_event(arg, STR(""), object);
 }
 
 static int feed_array(llm_call_t *c, str_t bytes)
@@ -366,12 +373,31 @@ static void co_read_done(llm_call_t *c)
     end(c, rc == SI_ECANCELED ? rc : 0);
 }
 
+/* What is called JSON may be events: some relays say so of all they pass on. */
+static bool is_events(str_t body)
+{
+    return (body.n > 5 && memcmp(body.p, "data:", 5) == 0) || (body.n > 6 && memcmp(body.p, "event:", 6) == 0);
+}
+
 static void co_read_whole(llm_call_t *c, arena_t *a)
 {
     str_t body;
     int   rc = co_http_body(c->http, a, BODY_MAX, &body, within(c->q->model->provider->idle_ms, c->q->deadline));
 
-    end(c, rc == 0 ? c->format->whole(&c->read, body) : fail_read(c, rc, &c->read.err));
+    if (rc != 0) {
+        end(c, fail_read(c, rc, &c->read.err));
+    } else if (is_events(body)) {
+        feed(c, body);
+        if (!c->over) {
+            stream_ended(c, 0);
+        }
+    } else {
+        rc = c->format->whole(&c->read, body);
+        if (rc != 0) {
+            fault_reason(&c->read.err, body);
+        }
+        end(c, rc);
+    }
 }
 
 int co_remote_next(llm_call_t *c, chat_event_t *ev, llm_error_t *err)

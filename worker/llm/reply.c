@@ -5,6 +5,7 @@
 #include "base/util.h"
 
 #define MESSAGE_MAX  200            /* bytes of a provider's message that are shown */
+#define MESSAGE_LEVELS  6           /* how deep it is looked for */
 #define PIECES_MAX   (4u << 20)     /* bytes of pieces that wait */
 
 typedef struct {
@@ -76,21 +77,55 @@ const char *reply_clean(arena_t *a, const char *secret, str_t text)
     return utf8_valid((str_t) { out, n }) ? out : "";
 }
 
-/* {"error":{"message":…}}, {"error":"…"}, {"message":…}, {"detail":…}, and the first of a list of those. */
+/*
+ * {"error":{"message":…}}, {"error":"…"}, {"message":…}, {"detail":…} and the like, also in lists, and within each other:
+ * FastAPI says {"detail":[{"msg":…}]}, Mistral {"message":{"detail":[{"msg":…}]}}.
+ */
+static str_t message_in(const json_t *v, int levels)
+{
+    static const char *const names[] = { "error", "message", "detail", "msg", "errors", "Message", "error_message", "error_description" };
+    str_t s = reply_string(v), raw = json_str(json_object_get(v, "metadata"), "raw", STR_NULL);
+
+    if (json_is_array(v) && levels > 0) {
+        return message_in(json_array_get(v, 0), levels - 1);
+    }
+    for (size_t i = 0; json_is_object(v) && levels > 0 && s.n == 0 && i < SI_COUNT(names); i++) {
+        s = message_in(json_object_get(v, names[i]), levels - 1);
+    }
+    return raw.n > 0 && str_is(s, "Provider returned error") ? raw : s;     /* OpenRouter: what the provider behind it says */
+}
+
 str_t reply_message_of(const json_t *v)
 {
-    const json_t *e = json_is_array(v) ? json_array_get(v, 0) : v;
-    const json_t *inner = json_object_get(e, "error");
-    str_t         s;
+    return message_in(v, MESSAGE_LEVELS);
+}
 
-    if (json_is_string(inner)) {
-        return json_str(e, "error", STR_NULL);
+/* What a page says of itself; {NULL, 0}: nothing. */
+static str_t title_of(str_t page)
+{
+    const char *from = memmem(page.p, page.n, "<title>", 7), *to;
+
+    if (from == NULL) {
+        return STR_NULL;
     }
-    if (json_is_object(inner)) {
-        e = inner;
+    from += 7;
+    to = memmem(from, (size_t) (page.p + page.n - from), "</title>", 8);
+    return to != NULL ? (str_t) { from, (size_t) (to - from) } : STR_NULL;
+}
+
+str_t reply_message(const json_t *v, str_t body)
+{
+    if (v != NULL) {
+        return reply_message_of(v);
     }
-    s = json_str(e, "message", STR_NULL);
-    return s.p != NULL ? s : json_str(e, "detail", STR_NULL);
+    while (body.n > 0 && (unsigned char) body.p[0] <= ' ') {
+        body.p++;
+        body.n--;
+    }
+    while (body.n > 0 && (unsigned char) body.p[body.n - 1] <= ' ') {
+        body.n--;
+    }
+    return body.n > 0 && strchr("<{[", body.p[0]) != NULL ? title_of(body) : body;
 }
 
 static int fail_status(llm_error_t *err, int status, const char *message)
@@ -120,8 +155,8 @@ int reply_status_message(llm_error_t *err, arena_t *arena, const char *secret, i
 int reply_status(llm_error_t *err, arena_t *arena, const char *secret, int status, str_t body)
 {
     const char *why;
-    json_t     *v = json_parse(arena, body, &why);
-    int         rc = reply_status_message(err, arena, secret, status, reply_message_of(v));
+    json_t     *v = json_parse_loose(arena, body, &why);
+    int         rc = reply_status_message(err, arena, secret, status, reply_message(v, body));
 
     json_decref(v);
     return rc;
@@ -146,7 +181,7 @@ int reply_malformed(reply_t *r, const char *why)
 json_t *reply_object(reply_t *r, str_t data, int *rc)
 {
     const char *why;
-    json_t     *v = json_parse(r->arena, data, &why);
+    json_t     *v = json_parse_loose(r->arena, data, &why);
 
     if (v == NULL) {
         *rc = r->lenient ? 0 : reply_malformed(r, why);

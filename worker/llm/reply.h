@@ -54,10 +54,12 @@ str_t   reply_string(const json_t *v);
 
 /* What an answer of HTTP status >= 300 means; message: the provider's words, cleaned here. Returns SI_E*. */
 int  reply_status_message(llm_error_t *err, arena_t *arena, const char *secret, int status, str_t message);
-/* The same, with the message where most have it: error.message, error, message, detail, also in the first of a list. */
+/* The same, with the message where most have it: see reply_message(). */
 int  reply_status(llm_error_t *err, arena_t *arena, const char *secret, int status, str_t body);
-/* That message; {NULL, 0}: none. Lives in v. */
+/* The message of an error: error.message, error, message, detail, msg, also in the first of a list. {NULL, 0}: none. Lives in v. */
 str_t reply_message_of(const json_t *v);
+/* The same of a body, which may be no JSON (v is NULL): a page's title, or a plain text. Lives in v or the body. */
+str_t reply_message(const json_t *v, str_t body);
 
 /* --- for the engine --- */
 

@@ -320,7 +320,7 @@ static int read_output(reply_t *r, const json_t *v)
 int responses_read_whole(reply_t *r, str_t body)
 {
     const char *why;
-    json_t     *v = json_parse(r->arena, body, &why);
+    json_t     *v = json_parse_loose(r->arena, body, &why);
     int         rc;
 
     if (v == NULL) {

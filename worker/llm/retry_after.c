@@ -147,7 +147,7 @@ uint64_t retry_after_body(str_t body)
 {
     arena_t    *scratch = arena_new(512);
     const char *why;
-    json_t     *top = json_parse(scratch, body, &why), *details, *d;
+    json_t     *top = json_parse_loose(scratch, body, &why), *details, *d;
     size_t      i;
     uint64_t    ms = 0;
 
