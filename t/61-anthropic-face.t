@@ -219,6 +219,29 @@ subtest 'through OpenAI' => sub {
     is $model->count, $n, 'the provider was not asked';
 };
 
+# A piece of a call: index, arguments, and id and name in the first one.
+sub piece { my ($i, $args, $id) = @_; return { index => $i, ($id ? (id => $id, type => 'function') : ()), function => { ($id ? (name => "f$i") : ()), arguments => $args } } }
+sub called { my ($i, $input) = @_; return { type => 'tool_use', id => "c$i", name => "f$i", input => $input } }
+
+subtest 'calls through OpenAI, however they come' => sub {
+    my %end = (model => 'gpt-up', stop_reason => 'tool_use', usage => { input_tokens => 12, cache_read_input_tokens => 0, cache_creation_input_tokens => 0, output_tokens => 5 });
+    my @mixed = map { my @p = @$_; delta(tool_calls => [map { piece(@$_) } @p]) } [[0, '', 'c0'], [1, '', 'c1']], [[2, '{"z":[', 'c2']], [[1, '{"b":']], [[0, '{"a":"}']], [[2, '3]}']], [[0, '"}'], [1, '2}']];
+    both('mixed pieces', [chunks(@mixed, done('tool_calls'))], { %end, content => [called(0, { a => '}' }), called(1, { b => 2 }), called(2, { z => [3] })] }, model => 'gpt-1');
+    both('no arguments', [chunks(delta(tool_calls => [piece(0, '', 'c0'), piece(1, '', 'c1')]), delta(tool_calls => [piece(2, '{"z":1}', 'c2')]), done('tool_calls'))],
+        { %end, content => [called(0, {}), called(1, {}), called(2, { z => 1 })] }, model => 'gpt-1');
+    both('no arguments, then text', [chunks(delta(tool_calls => [piece(0, '', 'c0')]), delta(content => 'so'), done('tool_calls'))], { %end, content => [called(0, {}), { type => 'text', text => 'so' }] }, model => 'gpt-1');
+    both('an end that says stop', [chunks(delta(tool_calls => [piece(0, '{}', 'c0')]), done('stop'))], { %end, content => [called(0, {})] }, model => 'gpt-1');
+    both('an end that says nothing', [chunks(delta(tool_calls => [piece(0, '', 'c0')]), (done('stop'))[1, 2])], { %end, content => [called(0, {})] }, model => 'gpt-1');
+    both('the limit in the middle', [chunks(delta(tool_calls => [piece(0, '', 'c0'), piece(1, '{"b":1}', 'c1')]), done('length'))], { %end, stop_reason => 'max_tokens', content => [called(0, {}), called(1, { b => 1 })] }, model => 'gpt-1');
+    $model->next(chunks(delta(tool_calls => [piece(0, '', 'c0')]), (done('stop'))[1, 2]));
+    my $r = $si->json(POST => '/v1/chat/completions', { model => 'gpt-1', messages => \@hello });
+    asked();
+    is_deeply [@{ $r->{json}{choices}[0] }{qw(finish_reason)}, $r->{json}{choices}[0]{message}{tool_calls}[0]{function}{arguments}], ['tool_calls', '{}'], 'OpenAI\'s face says tool_calls where nothing was said';
+    $model->next(chunks({ error => { message => 'Context size has been exceeded.', code => 500 } }));
+    is_error(ask(model => 'gpt-1'), 400, 'invalid_request_error', 'context_length', 'a prompt that is too long, told within the stream');
+    asked();
+};
+
 subtest 'OpenAI\'s face in front of Anthropic' => sub {
     $index = 0;
     $model->next(events(start(), block({ type => 'thinking', thinking => '' }, { type => 'thinking_delta', thinking => 'hm' }, { type => 'signature_delta', signature => 's' }), text('so'),

@@ -75,7 +75,7 @@ static void test_loose(void)
           "[\"x\xEF\xBF\xBDy\",\"\xEF\xBF\xBD\",\"\xEF\xBF\xBD!\",\"\xF0\x9F\x98\x80\",\"\\\\u0000\",\"\xC3\xA9\"]", "NUL and half a pair");
     loose(STR("[\"a\xff\"]"), "line 1, column 3: unable to decode byte 0xff", "what is no UTF-8 stays none");
     loose(STR("{\"a\":nope,\"b\":99999999999999999999}"), "line 1, column 9: invalid token", "what is no JSON stays none");
-    loose(STR("[\"\\u12x4\"]"), "line 1, column 6: invalid escape", "nor an escape that is none");
+    loose(STR("[\"\\u12x4\"]"), "line 1, column 7: invalid escape", "nor an escape that is none");
     loose(STR("[\"\\u12"), "line 1, column 6: invalid escape", "nor what is cut");
     loose(nested(65, true), "line 1, column 65: nested deeper than 64", "nor what is too deep");
     loose(STR(""), "line 1, column 0: unexpected token", "nor nothing");

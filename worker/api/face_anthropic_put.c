@@ -9,7 +9,8 @@
 
 /* --- ends --- */
 
-static const char *stop_reason(const llm_result_t *r, bool refused)
+/* OpenAI says stop of a call that was asked for by name, some servers of all calls; here clients go by the word. */
+static const char *stop_reason(const llm_result_t *r, bool refused, bool called)
 {
     static const struct { const char *ours, *theirs; } words[] = {
         { "length", "max_tokens" }, { "tool_calls", "tool_use" }, { "pause", "pause_turn" }, { "refusal", "refusal" },
@@ -21,13 +22,13 @@ static const char *stop_reason(const llm_result_t *r, bool refused)
             return words[i].theirs;
         }
     }
-    return refused ? "refusal" : r->stop_sequence[0] != '\0' ? "stop_sequence" : "end_turn";
+    return called ? "tool_use" : refused ? "refusal" : r->stop_sequence[0] != '\0' ? "stop_sequence" : "end_turn";
 }
 
 /* The members of an end, without braces. refusal: what the model says of it, or {NULL, 0}. */
-static int put_stop(buf_t *b, const llm_result_t *r, str_t refusal)
+static int put_stop(buf_t *b, const llm_result_t *r, str_t refusal, bool called)
 {
-    const char *reason = stop_reason(r, refusal.n > 0);
+    const char *reason = stop_reason(r, refusal.n > 0, called);
     int         rc = buf_printf(b, "\"stop_reason\":\"%s\",\"stop_sequence\":", reason);
 
     rc = rc != 0 ? rc : strcmp(reason, "stop_sequence") == 0 ? buf_json_str(b, str_of(r->stop_sequence)) : buf_puts(b, "null");
@@ -181,32 +182,39 @@ static int put_redacted(face_call_t *c, str_t data)
     return rc != 0 ? rc : end_block(c);
 }
 
-static int put_call(face_call_t *c, const chat_event_t *ev)
+int anthropic_put_call(face_call_t *c, uint32_t index, const char *id, const char *name)
 {
     anthropic_state_t *s = c->state;
     int                rc = start_block(c, CHAT_CALL);
 
-    s->call = ev->index;
+    s->call = index;
+    s->called = true;
+    s->args = (args_t) { 0 };
     rc = rc != 0 ? rc : buf_puts(&c->out, "\"type\":\"tool_use\",\"id\":");
-    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(ev->id));
+    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(id));
     rc = rc != 0 ? rc : buf_puts(&c->out, ",\"name\":");
-    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(ev->name));
+    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(name));
     rc = rc != 0 ? rc : buf_puts(&c->out, ",\"input\":{}");
     return rc != 0 ? rc : end_start(c);
 }
 
-/* Blocks come one after the other in this dialect: more of one that has ended cannot be said, and the connection is cut. */
-static int put_args(face_call_t *c, const chat_event_t *ev)
+int anthropic_put_args(face_call_t *c, str_t piece)
 {
-    const anthropic_state_t *s = c->state;
+    anthropic_state_t *s = c->state;
 
-    return s->open == CHAT_CALL && s->call == ev->index ? put_delta(c, "input_json_delta", "partial_json", ev->text) : SI_EPROTO;
+    args_follow(&s->args, piece);
+    return piece.n == 0 ? 0 : put_delta(c, "input_json_delta", "partial_json", piece);
 }
 
 int anthropic_event(face_call_t *c, const chat_event_t *ev)
 {
     anthropic_state_t *s = c->state;
+    bool               more = ev->kind == CHAT_CALL || ev->kind == CHAT_ARGS || ev->kind == CHAT_SIGNATURE || ev->kind == CHAT_REFUSAL;
+    int                rc = more ? 0 : anthropic_release(c);
 
+    if (rc != 0) {
+        return rc;
+    }
     switch (ev->kind) {
     case CHAT_TEXT:
         return put_text(c, ev->text);
@@ -219,9 +227,9 @@ int anthropic_event(face_call_t *c, const chat_event_t *ev)
     case CHAT_REFUSAL:
         return buf_append(&s->refusal, ev->text.p, ev->text.n);
     case CHAT_CALL:
-        return put_call(c, ev);
+        return anthropic_call(c, ev);
     case CHAT_ARGS:
-        return put_args(c, ev);
+        return anthropic_args(c, ev);
     default:                            /* CHAT_RESTART is not for faces */
         return SI_EPROTO;
     }
@@ -230,11 +238,12 @@ int anthropic_event(face_call_t *c, const chat_event_t *ev)
 int anthropic_end(face_call_t *c, const llm_result_t *res)
 {
     const anthropic_state_t *s = c->state;
-    int                      rc = end_block(c);
+    int                      rc = anthropic_release(c);
 
+    rc = rc != 0 ? rc : end_block(c);
     rc = rc != 0 ? rc : open_event(c, "message_delta");
     rc = rc != 0 ? rc : buf_puts(&c->out, ",\"delta\":{");
-    rc = rc != 0 ? rc : put_stop(&c->out, res, (str_t) { s->refusal.p, s->refusal.n });
+    rc = rc != 0 ? rc : put_stop(&c->out, res, (str_t) { s->refusal.p, s->refusal.n }, s->called);
     rc = rc != 0 ? rc : buf_puts(&c->out, "},");
     rc = rc != 0 ? rc : put_usage(&c->out, res, true);
     rc = rc != 0 ? rc : close_event(c);
@@ -304,12 +313,13 @@ static int put_block(face_call_t *c, const face_block_t *b)
 int anthropic_whole(face_call_t *c, const llm_result_t *res)
 {
     str_t refusal = STR_NULL;
-    bool  first = true;
+    bool  first = true, called = false;
     int   rc = put_head(c);
 
     for (size_t i = 0; i < c->nblocks && rc == 0; i++) {
         const face_block_t *b = &c->blocks[i];
 
+        called = called || b->kind == CHAT_CALL;
         if (b->kind == CHAT_REFUSAL) {
             refusal = (str_t) { b->text.p, b->text.n };
         } else {
@@ -319,7 +329,7 @@ int anthropic_whole(face_call_t *c, const llm_result_t *res)
         }
     }
     rc = rc != 0 ? rc : buf_puts(&c->out, "],");
-    rc = rc != 0 ? rc : put_stop(&c->out, res, refusal);
+    rc = rc != 0 ? rc : put_stop(&c->out, res, refusal, called);
     rc = rc != 0 ? rc : buf_puts(&c->out, ",");
     rc = rc != 0 ? rc : put_usage(&c->out, res, true);
     return rc != 0 ? rc : buf_puts(&c->out, "}");

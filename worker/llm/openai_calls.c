@@ -1,5 +1,7 @@
 #include "llm/openai_calls.h"
 
+#include "llm/args.h"
+
 #define NO_INDEX  (-1)
 
 typedef struct {
@@ -7,39 +9,13 @@ typedef struct {
     const char *id;                 /* "" until it is known */
     uint32_t    ours;
     bool        said;               /* begun for the reader: with its name, or with its arguments */
-    bool        any, text, escape;  /* of its arguments: some came; within a string; behind a backslash */
-    unsigned    depth;              /* brackets that are open */
+    args_t      args;
 } call_t;
 
 typedef struct {
     size_t n;
     call_t calls[CHAT_CALLS];
 } calls_t;
-
-/* The arguments so far are a whole value: brackets came, and all are closed. */
-static bool complete(const call_t *c)
-{
-    return c->any && c->depth == 0 && !c->text;
-}
-
-static void follow(call_t *c, str_t piece)
-{
-    for (size_t i = 0; i < piece.n; i++) {
-        char x = piece.p[i];
-
-        c->any = c->any || x > ' ';
-        if (c->text) {
-            c->text = c->escape || x != '"';
-            c->escape = !c->escape && x == '\\';
-        } else if (x == '"') {
-            c->text = true;
-        } else if (x == '{' || x == '[') {
-            c->depth++;
-        } else if ((x == '}' || x == ']') && c->depth > 0) {
-            c->depth--;
-        }
-    }
-}
 
 /* The call that a piece goes on with; NULL: it begins one. */
 static call_t *goes_on(calls_t *s, int64_t index, str_t id, str_t name)
@@ -52,7 +28,7 @@ static call_t *goes_on(calls_t *s, int64_t index, str_t id, str_t name)
     if (c == NULL || (id.n > 0 && c->id[0] != '\0' && !str_is(id, c->id))) {
         return NULL;
     }
-    return id.n == 0 && name.n > 0 && complete(c) ? NULL : c;
+    return id.n == 0 && name.n > 0 && args_whole(&c->args) ? NULL : c;
 }
 
 static int add_args(reply_t *r, call_t *c, const json_t *args)
@@ -62,7 +38,7 @@ static int add_args(reply_t *r, call_t *c, const json_t *args)
     if (json_is_object(args)) {
         piece = str_of(json_text(r->arena, args));
     }
-    follow(c, piece);
+    args_follow(&c->args, piece);
     return reply_args(r, c->ours, piece);
 }
 
@@ -124,8 +100,8 @@ int openai_end_calls(reply_t *r)
     for (size_t i = 0; s != NULL && i < s->n && rc == 0; i++) {
         call_t *c = &s->calls[i];
 
-        if (c->said && !c->any) {
-            c->any = true;
+        if (c->said && !c->args.any) {
+            c->args.any = true;
             rc = reply_args(r, c->ours, STR("{}"));
         }
     }
