@@ -155,7 +155,7 @@ static void co_requests(void)
     is_mem(q.messages[2].parts[0].text.p, q.messages[2].parts[0].text.n, "{\"a\":\"[pii]\"}", "a call of a tool");
     is_mem(q.messages[3].parts[0].parts[0].text.p, q.messages[3].parts[0].parts[0].text.n, "found [pii]", "its result");
     is_mem(q.messages[3].parts[1].text.p, q.messages[3].parts[1].text.n, "hello [pii]", "a text beside it");
-    is_mem(q.messages[3].parts[2].text.p, q.messages[3].parts[2].text.n, "https://x/a@b.com", "pictures are not looked at");
+    is_mem(q.messages[3].parts[2].text.p, q.messages[3].parts[2].text.n, "https://x/[pii]", "the address of a picture");
     is_int((long long) q.messages[4].nparts, 1, "sealed reasoning is left out whole");
     is_mem(q.messages[4].parts[0].text.p, q.messages[4].parts[0].text.n, "fine", "or goes as it is");
     is_str(q.options.tools[0].description, "mails to [pii]", "a tool's description");

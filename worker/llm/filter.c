@@ -2,7 +2,7 @@
 
 #include "base/logger.h"
 #include "base/proc.h"
-#include "llm/filter_once.h"
+#include "llm/filter_request.h"
 #include "llm/reply.h"
 
 /* A call of a tool that is held until the answer ends. */
@@ -147,97 +147,6 @@ bool filter_blocked(const filter_call_t *f)
 
 /* --- the request --- */
 
-/* Prompts of agents are the configuration's own words; they are known by their place in memory. */
-static bool is_prompt(const chat_part_t *p)
-{
-    for (size_t i = 0; i < proc.conf->nagents; i++) {
-        if (p->text.p == proc.conf->agents[i].prompt) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A copy in the arena, with room for one more. */
-static void *copy(arena_t *a, const void *p, size_t n, size_t size)
-{
-    char *to = arena_alloc(a, (n + 1) * size);
-
-    if (n > 0) {
-        memcpy(to, p, n * size);
-    }
-    return to;
-}
-
-static int co_parts(filter_once_t *w, const chat_part_t **parts, size_t *n)
-{
-    chat_part_t *to = copy(w->arena, *parts, *n, sizeof *to);
-    size_t       kept = 0;
-    int          rc = 0;
-
-    *parts = to;
-    for (size_t i = 0; i < *n && rc == 0 && !w->blocked; i++) {
-        chat_part_t p = to[i];
-        bool        gone = false;
-
-        if (p.kind == PART_CALL) {
-            rc = co_filter_json(w, &p.text);
-        } else if (p.kind == PART_RESULT) {
-            rc = co_parts(w, &p.parts, &p.nparts);
-        } else if ((p.kind == PART_TEXT && !is_prompt(&p)) || p.kind == PART_REASONING) {
-            rc = co_filter_once(w, &p.text);
-            gone = w->changed && p.signature.n > 0;     /* what is sealed goes as it is, or not at all */
-        }
-        if (!gone) {
-            to[kept++] = p;
-        }
-    }
-    *n = kept;
-    return rc;
-}
-
-/* The first message that is said now: the last one, and results of tools that come together. */
-static size_t first_now(const llm_request_t *q)
-{
-    size_t i = q->nmessages > 0 ? q->nmessages - 1 : 0;
-
-    while (i > 0 && q->messages[i].nparts > 0 && q->messages[i].parts[0].kind == PART_RESULT && q->messages[i - 1].nparts > 0
-           && q->messages[i - 1].parts[0].kind == PART_RESULT) {
-        i--;
-    }
-    return i;
-}
-
-static int co_messages(filter_once_t *w, llm_request_t *q)
-{
-    chat_message_t *to = copy(w->arena, q->messages, q->nmessages, sizeof *to);
-    size_t          past = first_now(q);
-    int             rc = 0;
-
-    q->messages = to;
-    for (size_t i = 0; i < q->nmessages && rc == 0 && !w->blocked; i++) {
-        w->text.past = i < past;
-        rc = co_parts(w, &to[i].parts, &to[i].nparts);
-    }
-    w->text.past = false;
-    return rc;
-}
-
-static int co_tools(filter_once_t *w, llm_request_t *q)
-{
-    chat_tool_t *to = copy(w->arena, q->options.tools, q->options.ntools, sizeof *to);
-    int          rc = 0;
-
-    q->options.tools = to;
-    for (size_t i = 0; i < q->options.ntools && rc == 0 && !w->blocked; i++) {
-        str_t s = str_of(to[i].description);
-
-        rc = co_filter_once(w, &s);
-        to[i].description = w->changed ? s.p : to[i].description;      /* of the arena, with NUL */
-    }
-    return rc;
-}
-
 int co_filter_request(filter_call_t *f, llm_request_t *q, llm_error_t *err)
 {
     filter_once_t w;
@@ -252,8 +161,7 @@ int co_filter_request(filter_call_t *f, llm_request_t *q, llm_error_t *err)
     }
     f->direction = FILTER_INPUT;
     filter_once_init(&w, f->arena, f->rules[FILTER_INPUT], f->n[FILTER_INPUT], FILTER_INPUT, note, f);
-    rc = co_messages(&w, q);
-    rc = rc != 0 ? rc : co_tools(&w, q);
+    rc = co_filter_doors(&w, q);
     if (rc == 0 && w.blocked) {
         rc = provider_fail(err, SI_EINVAL, "content_filtered", 0, false, "a filter does not let this message through");
     }
@@ -377,13 +285,14 @@ static int co_end_calls(filter_call_t *f)
     filter_once_init(&w, f->arena, f->rules[FILTER_OUTPUT], f->n[FILTER_OUTPUT], FILTER_OUTPUT, note, f);
     for (size_t i = 0; i < f->ncalls && rc == 0 && !w.blocked; i++) {
         held_call_t *c = &f->calls[i];
-        str_t        args = { c->args.p, c->args.n };
+        str_t        args = { c->args.p, c->args.n }, name = str_of(c->name);
 
         rc = co_filter_json(&w, &args);
+        rc = rc != 0 ? rc : co_filter_once(&w, &name);
         if (rc != 0 || w.blocked) {
             break;
         }
-        rc = reply_call(&f->ready, str_of(c->id), str_of(c->name), &index);
+        rc = reply_call(&f->ready, str_of(c->id), name, &index);
         rc = rc != 0 ? rc : reply_args(&f->ready, index, args);
         rc = rc != 0 || c->signature.n == 0 ? rc : reply_text(&f->ready, CHAT_SIGNATURE, (str_t) { c->signature.p, c->signature.n });
     }

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 
-#include "base/json.h"
 #include "base/util.h"
 #include "run/co.h"
 
@@ -109,21 +108,32 @@ static int co_clean(filter_once_t *w, const json_t *v, json_t **out, bool *chang
     return rc;
 }
 
+int co_filter_tree(filter_once_t *w, const json_t **v)
+{
+    json_t *clean = NULL;
+    bool    changed = false;
+    int     rc = co_clean(w, *v, &clean, &changed);
+
+    clean = json_own(w->arena, clean);
+    if (changed && rc == 0) {
+        *v = clean;
+    }
+    w->changed = changed;
+    return rc;
+}
+
 int co_filter_json(filter_once_t *w, str_t *s)
 {
-    const char *why;
-    json_t     *v = w->text.n > 0 && s->n > 0 ? json_own(w->arena, json_parse(w->arena, *s, &why)) : NULL, *clean = NULL;
-    bool        changed = false;
-    int         rc;
+    const char   *why;
+    const json_t *v = w->text.n > 0 && s->n > 0 ? json_own(w->arena, json_parse(w->arena, *s, &why)) : NULL;
+    int           rc;
 
     if (v == NULL) {
         return co_filter_once(w, s);
     }
-    rc = co_clean(w, v, &clean, &changed);
-    if (changed && rc == 0) {
-        *s = str_of(json_text(w->arena, clean));
+    rc = co_filter_tree(w, &v);
+    if (w->changed && rc == 0) {
+        *s = str_of(json_text(w->arena, v));
     }
-    w->changed = changed;
-    json_decref(clean);
     return rc;
 }

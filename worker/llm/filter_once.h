@@ -2,6 +2,7 @@
 #ifndef SI_FILTER_ONCE_H
 #define SI_FILTER_ONCE_H
 
+#include "base/json.h"
 #include "llm/filter_text.h"
 
 typedef struct {
@@ -21,5 +22,7 @@ void filter_once_free(filter_once_t *w);
 int co_filter_once(filter_once_t *w, str_t *s);
 /* JSON text: every string of it, names too, and whole numbers. What is no JSON counts as one text. */
 int co_filter_json(filter_once_t *w, str_t *s);
+/* The same of a value; another one, of the arena, when it changed. */
+int co_filter_tree(filter_once_t *w, const json_t **v);
 
 #endif
