@@ -1,8 +1,8 @@
 
 /*
- * ACCESS: who is calling.  A token is verified here; an API key goes to the
- * worker, as do a ticket and a request without a credential, whose 401 is the
- * worker's.
+ * ACCESS: who is calling.  A token is verified here; an API key that no worker
+ * has spoken of yet goes to the worker, as do a ticket and a request without a
+ * credential, whose 401 is the worker's.
  */
 
 
@@ -14,6 +14,8 @@ static ngx_uint_t ngx_si_auth_credential(ngx_http_request_t *r,
 static ngx_uint_t ngx_si_auth_subprotocol(ngx_http_request_t *r,
     ngx_str_t *value);
 static ngx_uint_t ngx_si_auth_is_jwt(ngx_str_t *token);
+static ngx_int_t ngx_si_auth_key(ngx_http_request_t *r, ngx_si_pool_t *pool,
+    ngx_str_t *key);
 static ngx_int_t ngx_si_auth_accept(ngx_http_request_t *r,
     ngx_si_identity_t *id, ngx_uint_t cached);
 static ngx_int_t ngx_si_auth_refuse(ngx_http_request_t *r,
@@ -38,9 +40,7 @@ ngx_si_auth_handler(ngx_http_request_t *r)
 
     slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
 
-    if (slcf->pool == NULL || !(slcf->auth & NGX_SI_AUTH_JWT)
-        || r->method == NGX_HTTP_OPTIONS)
-    {
+    if (slcf->pool == NULL || r->method == NGX_HTTP_OPTIONS) {
         return NGX_DECLINED;
     }
 
@@ -51,11 +51,29 @@ ngx_si_auth_handler(ngx_http_request_t *r)
 
     smcf = ngx_http_get_module_main_conf(r, ngx_si_module);
 
-    if (smcf->proc == NULL || smcf->proc->auth == NULL) {
+    if (smcf->proc == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    rc = ngx_si_auth_credential(r, &token) ? NGX_OK : ngx_si_cookie(r, &token);
+    rc = ngx_si_auth_credential(r, &token) ? NGX_OK : NGX_DECLINED;
+
+    if (rc == NGX_OK && (slcf->auth & NGX_SI_AUTH_KEY)
+        && !ngx_si_auth_is_jwt(&token))
+    {
+        return ngx_si_auth_key(r, slcf->pool, &token);
+    }
+
+    if (!(slcf->auth & NGX_SI_AUTH_JWT)) {
+        return NGX_DECLINED;
+    }
+
+    if (smcf->proc->auth == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (rc != NGX_OK) {
+        rc = ngx_si_cookie(r, &token);
+    }
 
     if (rc == NGX_ABORT) {
         return ngx_si_auth_answer(r, NGX_HTTP_FORBIDDEN, "foreign_origin",
@@ -123,6 +141,24 @@ ngx_si_auth_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     v->not_found = 0;
 
     return NGX_OK;
+}
+
+
+void
+ngx_si_auth_look(ngx_http_request_t *r)
+{
+    ngx_str_t            key;
+    ngx_si_loc_conf_t   *slcf;
+    ngx_si_main_conf_t  *smcf;
+
+    smcf = ngx_http_get_module_main_conf(r, ngx_si_module);
+    slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
+
+    if (slcf->pool && smcf->proc && (slcf->auth & NGX_SI_AUTH_KEY)
+        && !ngx_si_ticket_came(r) && ngx_si_auth_credential(r, &key))
+    {
+        (void) ngx_si_verdict_find(r, slcf->pool, &key);
+    }
 }
 
 
@@ -202,6 +238,34 @@ ngx_si_auth_is_jwt(ngx_str_t *token)
     }
 
     return dots == 2;
+}
+
+
+static ngx_int_t
+ngx_si_auth_key(ngx_http_request_t *r, ngx_si_pool_t *pool, ngx_str_t *key)
+{
+    ngx_str_t      challenge = ngx_string("Bearer realm=\"si\"");
+    ngx_int_t      rc;
+    ngx_si_ctx_t  *ctx;
+
+    rc = ngx_si_verdict_find(r, pool, key);
+
+    if (rc != NGX_ABORT) {
+        return rc == NGX_ERROR ? NGX_HTTP_INTERNAL_SERVER_ERROR
+                               : NGX_DECLINED;
+    }
+
+    ctx = ngx_si_ctx_get(r);
+    if (ctx == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ngx_str_set(&ctx->auth, "key");
+
+    /* in the worker's words */
+    return ngx_si_auth_answer(r, NGX_HTTP_UNAUTHORIZED, "unauthorized",
+                              "the key is unknown, expired or revoked",
+                              &challenge);
 }
 
 

@@ -88,6 +88,9 @@ ngx_int_t ngx_si_auth_handler(ngx_http_request_t *r);
 ngx_int_t ngx_si_auth_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
+/* looks for the verdict of the API key that the request comes with, if any */
+void ngx_si_auth_look(ngx_http_request_t *r);
+
 /* ngx_si_digest.c */
 /* NULL: no memory; it goes with the pool */
 EVP_MD_CTX *ngx_si_digest_create(ngx_pool_t *pool);
@@ -116,6 +119,20 @@ ngx_si_source_t *ngx_si_keys_source(ngx_conf_t *cf,
 const char *ngx_si_keys_push(struct ngx_si_link_s *link, const u_char *p,
     size_t len);
 ngx_int_t ngx_si_keys_wait(ngx_http_request_t *r, ngx_si_source_t *source);
+
+/* ngx_si_verdict.c; more of it there */
+typedef struct {
+    ngx_uint_t                good;     /* keys that it holds */
+    ngx_uint_t                bad;
+    ngx_uint_t                evicted;  /* before their time, ever */
+} ngx_si_verdict_stat_t;
+
+char *ngx_si_verdict_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+ngx_int_t ngx_si_verdict_find(ngx_http_request_t *r,
+    struct ngx_si_pool_s *pool, ngx_str_t *key);
+/* NULL, or why the link must be closed */
+const char *ngx_si_verdict_push(struct ngx_si_link_s *link, const u_char *p,
+    size_t len);
 
 /* ngx_si_auth_conf.c */
 char *ngx_si_auth_conf_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

@@ -131,6 +131,7 @@ ngx_si_ctx_create(ngx_http_request_t *r, ngx_si_proc_t *proc)
 
     ctx->proc = proc;
     ctx->last = ngx_current_msec;
+    ctx->looked = 1;
 
     pcln = ngx_pool_cleanup_add(r->pool, 0);
     if (pcln == NULL) {

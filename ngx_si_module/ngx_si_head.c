@@ -58,6 +58,8 @@ ngx_si_head_take(ngx_si_ctx_t *ctx, const u_char *p, size_t len)
     r->headers_out.content_length_n = -1;
     r->headers_out.status = 0;
 
+    ngx_si_verdict_free(ctx);
+
     done = ngx_si_head_fields(ctx, p, p + len, 0);
 
     if (done == NGX_OK && r->headers_out.status) {

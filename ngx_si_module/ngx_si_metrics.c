@@ -29,6 +29,8 @@ static ngx_int_t ngx_si_metrics_flatten(ngx_si_query_t *q, ngx_pool_t *pool);
 static size_t ngx_si_metrics_size(ngx_si_status_t *st);
 static u_char *ngx_si_metrics_edge(u_char *p, u_char *end,
     ngx_si_status_t *st);
+static u_char *ngx_si_metrics_auth(u_char *p, u_char *end,
+    ngx_si_proc_t *proc, ngx_atomic_uint_t *sum);
 static u_char *ngx_si_metrics_limits(u_char *p, u_char *end,
     ngx_si_status_t *st, const ngx_si_metric_t *m, ngx_uint_t n,
     ngx_uint_t cluster);
@@ -96,6 +98,15 @@ static const ngx_si_metric_t  ngx_si_metrics[] = {
 
     { "si_key_sets_total", NULL, NULL, "result=\"refused\"",
       NGX_SI_KEYS_BAD },
+
+    { "si_auth_keys_total", "counter", "Requests with an API key, by what "
+      "the zone said of it.", "result=\"known\"", NGX_SI_KEY_KNOWN },
+
+    { "si_auth_keys_total", NULL, NULL, "result=\"refused\"",
+      NGX_SI_KEY_REFUSED },
+
+    { "si_auth_keys_total", NULL, NULL, "result=\"unknown\"",
+      NGX_SI_KEY_UNKNOWN },
 
     { "si_tokens_keyless_total", "counter",
       "Requests answered 503 since no key is known for their token.",
@@ -269,6 +280,7 @@ ngx_si_metrics_edge(u_char *p, u_char *end, ngx_si_status_t *st)
                                     sum[m->counter]);
     }
 
+    p = ngx_si_metrics_auth(p, end, st->proc, sum);
     p = ngx_si_metrics_limits(p, end, st, ngx_si_metrics_zone,
                               sizeof(ngx_si_metrics_zone)
                                   / sizeof(ngx_si_metric_t), 0);
@@ -284,6 +296,44 @@ ngx_si_metrics_edge(u_char *p, u_char *end, ngx_si_status_t *st)
         p = ngx_slprintf(p, end, "si_worker_up{");
         p = ngx_si_metrics_labels(p, end, &st->queries[i]);
         p = ngx_slprintf(p, end, "} %d\n", st->queries[i].error == NULL);
+    }
+
+    return p;
+}
+
+
+/* what the zone of API keys holds, and tokens by why they were refused */
+
+static u_char *
+ngx_si_metrics_auth(u_char *p, u_char *end, ngx_si_proc_t *proc,
+    ngx_atomic_uint_t *sum)
+{
+    ngx_uint_t              i;
+    ngx_si_verdict_stat_t   st;
+
+    ngx_si_verdict_stat(proc->conf, &st);
+
+    p = ngx_slprintf(p, end,
+                     "# HELP si_auth_cache_keys API keys of which the zone "
+                     "holds a verdict.\n"
+                     "# TYPE si_auth_cache_keys gauge\n"
+                     "si_auth_cache_keys{verdict=\"good\"} %ui\n"
+                     "si_auth_cache_keys{verdict=\"bad\"} %ui\n"
+                     "# HELP si_auth_cache_evicted_total Verdicts forgotten "
+                     "before their time: the zone is too small.\n"
+                     "# TYPE si_auth_cache_evicted_total counter\n"
+                     "si_auth_cache_evicted_total %ui\n"
+                     "# HELP si_auth_tokens_total Requests with a token, by "
+                     "what came of it.\n"
+                     "# TYPE si_auth_tokens_total counter\n"
+                     "si_auth_tokens_total{result=\"verified\"} %uA\n"
+                     "si_auth_tokens_total{result=\"cached\"} %uA\n",
+                     st.good, st.bad, st.evicted, sum[NGX_SI_AUTH],
+                     sum[NGX_SI_AUTH_KNOWN]);
+
+    for (i = 1; i < SI_JWT_REASON_COUNT; i++) {
+        p = ngx_slprintf(p, end, "si_auth_tokens_total{result=\"%s\"} %uA\n",
+                         si_jwt_reason(i), sum[NGX_SI_AUTH + i]);
     }
 
     return p;

@@ -95,6 +95,13 @@ static ngx_command_t  ngx_si_commands[] = {
       0,
       NULL },
 
+    { ngx_string("si_auth_cache"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_si_verdict_conf,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      0,
+      NULL },
+
     { ngx_string("si_cors"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_1MORE,
       ngx_si_cors_conf,
@@ -228,12 +235,13 @@ ngx_si_init(ngx_conf_t *cf)
 
     if (ngx_si_zone_add(cf, smcf) != NGX_OK
         || ngx_si_revoked_init(cf, smcf) != NGX_OK
+        || ngx_si_verdict_init(cf, smcf) != NGX_OK
         || ngx_si_ticket_init(cf) != NGX_OK)
     {
         return NGX_ERROR;
     }
 
-    if (smcf->jwt
+    if ((smcf->jwt || smcf->keys)
         && ngx_si_conf_phase(cf, NGX_HTTP_ACCESS_PHASE, ngx_si_auth_handler)
            != NGX_OK)
     {
@@ -359,6 +367,8 @@ ngx_si_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                            "unknown si_pool \"%V\"", &conf->name);
         return NGX_CONF_ERROR;
     }
+
+    smcf->keys |= conf->auth & NGX_SI_AUTH_KEY;
 
     if (conf->auth & NGX_SI_AUTH_JWT) {
         smcf->jwt = 1;

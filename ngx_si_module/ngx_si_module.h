@@ -80,6 +80,8 @@ typedef struct {
     ngx_array_t               limit_zones;  /* of ngx_si_limit_zone_t * */
     ngx_shm_zone_t           *zone;
     ngx_shm_zone_t           *revoked;  /* tokens */
+    ngx_shm_zone_t           *verdicts; /* of API keys */
+    size_t                    verdict_size; /* of that, 0: not set */
     ngx_int_t                 request_id;   /* variable index */
     ngx_int_t                 client_addr;  /* likewise */
     ngx_si_origin_t          *origins;  /* all si_origin_secret */
@@ -89,6 +91,7 @@ typedef struct {
     u_char                   *known;    /* modules, see ngx_si_shrink.c */
     EVP_MD_CTX               *md;       /* of ngx_si_digest() */
     ngx_uint_t                jwt;      /* tokens are verified somewhere */
+    ngx_uint_t                keys;     /* API keys are taken somewhere */
 } ngx_si_main_conf_t;
 
 
@@ -274,6 +277,7 @@ struct ngx_si_ctx_s {
     ngx_str_t                 worker;
     ngx_str_t                 auth;     /* what became of its token */
     ngx_si_identity_t        *who;      /* NULL: the worker finds out */
+    ngx_str_t                 verdict;  /* of its key, until HEAD came */
     ngx_str_t                 credential;   /* an API key's id */
     si_marks_t               *marks;    /* of a token; NULL: none */
     time_t                    until;    /* it or the token ends, 0: never */
@@ -292,6 +296,8 @@ struct ngx_si_ctx_s {
     unsigned                  drained:1;  /* close_at is set */
     unsigned                  counted:1;  /* is in the READERS gauge */
     unsigned                  is_dirty:1;
+    unsigned                  looked:1;   /* for the verdict of its key */
+    unsigned                  nobody:1;   /* that was: it is nobody's */
     unsigned                  with_body:1;
     unsigned                  shrunk:1;   /* was looked at by ngx_si_shrink() */
     unsigned                  upgrade:1;  /* the client asks for a WebSocket */
@@ -499,6 +505,12 @@ ngx_uint_t ngx_si_revoked(ngx_shm_zone_t *zone, si_marks_t *marks);
 /* NULL, or why the link must be closed */
 const char *ngx_si_revoked_push(ngx_si_proc_t *proc, const u_char *p,
     size_t len);
+
+/* ngx_si_verdict.c; more of it in ngx_si_auth.h */
+ngx_int_t ngx_si_verdict_init(ngx_conf_t *cf, ngx_si_main_conf_t *smcf);
+void ngx_si_verdict_free(ngx_si_ctx_t *ctx);
+void ngx_si_verdict_stat(ngx_si_main_conf_t *smcf,
+    ngx_si_verdict_stat_t *stat);
 
 /* ngx_si_open.c */
 /* the field of the request with that name, in lower case; `after`:

@@ -123,6 +123,11 @@ ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
         ngx_si_open_identity(w, ctx->who);
     }
 
+    if (ctx->verdict.len) {
+        ngx_si_open_field(w, SI_T_VERDICT, ctx->verdict.data,
+                          ctx->verdict.len);
+    }
+
     if (ctx->ticket) {
         ngx_si_open_field(w, SI_T_TICKET, ctx->ticket,
                           ngx_strlen(ctx->ticket));
@@ -211,7 +216,8 @@ ngx_si_open_headers(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
 
         if (!ngx_si_open_skips(&h[i])
             && !ngx_si_origin_is_secret(smcf, &h[i])
-            && !(ctx->who && ngx_si_open_is_credential(&h[i])))
+            && !((ctx->who || ctx->verdict.len)
+                 && ngx_si_open_is_credential(&h[i])))
         {
             ngx_si_open_pair(w, h[i].lowcase_key, h[i].key.len,
                              h[i].value.data, h[i].value.len);
@@ -220,7 +226,7 @@ ngx_si_open_headers(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
 }
 
 
-/* a token that was verified here stays here */
+/* a token that was verified here stays here, and a key that is known */
 
 static ngx_uint_t
 ngx_si_open_is_credential(ngx_table_elt_t *h)

@@ -40,6 +40,9 @@ ngx_si_push_take(ngx_si_link_t *link, const u_char *p, size_t len)
     case SI_PUSH_TOKENS:
         return ngx_si_revoked_push(link->pool->proc, rest.data, rest.len);
 
+    case SI_PUSH_VERDICT:
+        return ngx_si_verdict_push(link, rest.data, rest.len);
+
     default:
         return "unknown PUSH";
     }

@@ -16,7 +16,7 @@ static ngx_chain_t *ngx_si_status_edge(ngx_si_status_t *st);
 static u_char *ngx_si_status_counters(u_char *p, u_char *end,
     ngx_si_proc_t *proc);
 static u_char *ngx_si_status_auth(u_char *p, u_char *end,
-    ngx_atomic_uint_t *sum);
+    ngx_si_proc_t *proc, ngx_atomic_uint_t *sum);
 static u_char *ngx_si_status_limits(u_char *p, u_char *end,
     ngx_si_proc_t *proc);
 static u_char *ngx_si_status_link(u_char *p, u_char *end,
@@ -180,16 +180,26 @@ ngx_si_status_counters(u_char *p, u_char *end, ngx_si_proc_t *proc)
                      sum[NGX_SI_DRAIN], sum[NGX_SI_LOST],
                      sum[NGX_SI_EXPIRED]);
 
-    return ngx_si_status_auth(p, end, sum);
+    return ngx_si_status_auth(p, end, proc, sum);
 }
 
 
-/* tokens; of the reasons only those that occurred */
+/* API keys, and tokens; of the reasons only those that occurred */
 
 static u_char *
-ngx_si_status_auth(u_char *p, u_char *end, ngx_atomic_uint_t *sum)
+ngx_si_status_auth(u_char *p, u_char *end, ngx_si_proc_t *proc,
+    ngx_atomic_uint_t *sum)
 {
-    ngx_uint_t  i, n;
+    ngx_uint_t             i, n;
+    ngx_si_verdict_stat_t  st;
+
+    ngx_si_verdict_stat(proc->conf, &st);
+
+    p = ngx_slprintf(p, end, "\"keys\":{\"known\":%uA,\"refused\":%uA,"
+                     "\"unknown\":%uA,\"kept\":{\"good\":%ui,\"bad\":%ui,"
+                     "\"evicted\":%ui}},",
+                     sum[NGX_SI_KEY_KNOWN], sum[NGX_SI_KEY_REFUSED],
+                     sum[NGX_SI_KEY_UNKNOWN], st.good, st.bad, st.evicted);
 
     p = ngx_slprintf(p, end, "\"tokens\":{\"verified\":%uA,\"known\":%uA,"
                      "\"keyless\":%uA,\"refused\":{",

@@ -9,6 +9,8 @@
 
 static ngx_int_t ngx_si_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_si_variable_caller(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_si_variable_first_byte(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_si_variable_conversation(ngx_http_request_t *r,
@@ -17,11 +19,14 @@ static ngx_int_t ngx_si_variable_conversation(ngx_http_request_t *r,
 
 static ngx_http_variable_t  ngx_si_vars[] = {
 
-    { ngx_string("si_tenant"), NULL, ngx_si_variable,
+    { ngx_string("si_tenant"), NULL, ngx_si_variable_caller,
       offsetof(ngx_si_ctx_t, tenant), NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("si_user"), NULL, ngx_si_variable,
+    { ngx_string("si_user"), NULL, ngx_si_variable_caller,
       offsetof(ngx_si_ctx_t, user), NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_key"), NULL, ngx_si_variable_caller,
+      offsetof(ngx_si_ctx_t, credential), NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("si_turn"), NULL, ngx_si_variable,
       offsetof(ngx_si_ctx_t, turn), NGX_HTTP_VAR_NOCACHEABLE, 0 },
@@ -78,6 +83,24 @@ ngx_si_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     v->not_found = 0;
 
     return NGX_OK;
+}
+
+
+/* of an API key that was seen before a limit can know, too */
+
+static ngx_int_t
+ngx_si_variable_caller(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    ngx_si_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_si_module);
+
+    if (ctx == NULL || !ctx->looked) {
+        ngx_si_auth_look(r);
+    }
+
+    return ngx_si_variable(r, v, data);
 }
 
 

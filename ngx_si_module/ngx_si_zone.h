@@ -40,6 +40,9 @@ typedef enum {
     NGX_SI_UNPROVEN,                /* requests past the CDN */
     NGX_SI_KEYS,                    /* new key sets of issuers */
     NGX_SI_KEYS_BAD,                /* refused ones */
+    NGX_SI_KEY_KNOWN,               /* API keys with a verdict in the zone */
+    NGX_SI_KEY_REFUSED,             /* likewise: nobody's */
+    NGX_SI_KEY_UNKNOWN,             /* a worker has to look */
     NGX_SI_KEYLESS,                 /* tokens that no known key verifies */
     NGX_SI_AUTH,                    /* tokens verified, then refused by reason */
     NGX_SI_AUTH_KNOWN = NGX_SI_AUTH + SI_JWT_REASON_COUNT,  /* remembered */

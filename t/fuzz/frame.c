@@ -73,6 +73,20 @@ static void keys(const uint8_t *p, size_t n)
     free(copy);
 }
 
+static void verdict(const uint8_t *p, size_t n)
+{
+    uint8_t     *copy = malloc(n > 0 ? n : 1), again[SI_VERDICT_MAX];
+    si_verdict_t v;
+
+    memcpy(copy, p, n);
+    if (si_verdict_get(copy, n, &v)) {
+        check(si_verdict_size(&v) == n && n <= sizeof(again));
+        si_verdict_put(again, &v);
+        check(memcmp(again, copy, n) == 0);
+    }
+    free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     while (n >= SI_FRAME_HEAD) {
@@ -99,11 +113,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         }
         if (f.type == SI_F_PUSH && f.length > 1) {
             keys(p + 1, f.length - 1);
+            verdict(p + 1, f.length - 1);
         }
         p += f.length;
         n -= f.length;
     }
     fields(p, n);
     keys(p, n);
+    verdict(p, n);
     return 0;
 }

@@ -228,6 +228,33 @@ static void test_quota(void)
     ok(bad == 0, "of no other length, and not of more than was wanted");
 }
 
+/* A VERDICT likewise; of one that is bad, nothing but that. */
+static void test_verdict(void)
+{
+    static const uint8_t digest[SI_DIGEST] = { 7 }, ids[3 * SI_UUID + 1] = "t", scopes[SI_SCOPES_MAX] = "admin";
+    uint8_t      p[SI_VERDICT_MAX + 1];
+    si_verdict_t good = { digest, 1ull << 50, 2, 3, 1, ids, ids + SI_UUID, ids + 2 * SI_UUID, SI_SCOPES_MAX, scopes }, v;
+    si_verdict_t bad = { .digest = digest, .at = 4, .life = 5 };
+    int          wrong = 0;
+
+    si_verdict_put(p, &good);
+    ok(si_verdict_size(&good) == SI_VERDICT_MAX && si_verdict_get(p, SI_VERDICT_MAX, &v) && v.digest[0] == 7 && v.at == good.at
+       && v.life == 2 && v.until == 3 && v.good && memcmp(v.tenant, ids, SI_UUID) == 0 && v.user == v.tenant + SI_UUID
+       && v.key_id == v.user + SI_UUID && v.scopes_len == SI_SCOPES_MAX && memcmp(v.scopes, scopes, SI_SCOPES_MAX) == 0, "a good VERDICT");
+    for (size_t i = 0; i < sizeof p; i++) {
+        wrong += si_verdict_get(p, i, &v) != (i == SI_VERDICT_MAX);
+    }
+    p[SI_DIGEST + 20] = 2;
+    wrong += si_verdict_get(p, SI_VERDICT_MAX, &v);
+    si_verdict_put(p, &bad);
+    ok(si_verdict_size(&bad) == SI_VERDICT_BAD && si_verdict_get(p, SI_VERDICT_BAD, &v) && v.at == 4 && v.life == 5 && !v.good && v.tenant == NULL,
+       "a bad one");
+    for (size_t i = 0; i < sizeof p; i++) {
+        wrong += si_verdict_get(p, i, &v) != (i == SI_VERDICT_BAD);
+    }
+    ok(wrong == 0, "of no other length, and nothing between");
+}
+
 int main(void)
 {
     test_numbers();
@@ -240,5 +267,6 @@ int main(void)
     test_bad_fields();
     test_noise();
     test_quota();
+    test_verdict();
     return done_testing();
 }

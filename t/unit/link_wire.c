@@ -202,6 +202,37 @@ static void co_test_refused(void)
     ok(co_until(no_calls), "no call is left");
 }
 
+/* OPEN with what the edge keeps of a key, and one further field, or none (tag 0). */
+static void co_refuse_verdict(const uint8_t *p, size_t n, uint8_t tag, const char *why)
+{
+    buf_t f;
+
+    buf_init(&f, 4096);
+    put_text(&f, SI_T_METHOD, "GET");
+    put_text(&f, SI_T_PATH, "/x");
+    put_field(&f, SI_T_VERDICT, p, n);
+    if (tag != 0) {
+        put_text(&f, tag, "x");
+    }
+    if (tag == SI_T_SUBJECT) {
+        put_text(&f, SI_T_ISSUER, "x");
+        put_text(&f, SI_T_ORG, "x");
+    }
+    co_refuse(SI_F_OPEN, 0, 1, f.p, f.n, why);
+    buf_free(&f);
+}
+
+static void co_test_verdict(void)
+{
+    static const uint8_t good[SI_VERDICT_GOOD + 1] = { [SI_DIGEST + 20] = 1 }, bad[SI_VERDICT_BAD];
+
+    co_refuse_verdict(good, sizeof(good), 0, "a verdict that is too long");
+    co_refuse_verdict(good, 1, 0, "one that is cut");
+    co_refuse_verdict(bad, sizeof(bad), 0, "one that is bad: the edge answers that");
+    co_refuse_verdict(good, SI_VERDICT_GOOD, SI_T_TICKET, "one beside a ticket");
+    co_refuse_verdict(good, SI_VERDICT_GOOD, SI_T_SUBJECT, "one beside a token");
+}
+
 /* The script with a few bytes changed: whatever happens, the next link works. */
 static void co_test_garbage(void)
 {
@@ -240,6 +271,7 @@ static void co_tests(void)
     co_test_split();
     co_test_first_frame();
     co_test_refused();
+    co_test_verdict();
     co_test_garbage();
     ok(co_edge_closed(&silent), "a link without HELLO is closed in the end");
     edge_close(&silent);

@@ -1,6 +1,8 @@
 #include "api/identity.h"
 #include "api/problem.h"
 #include "api/routes.h"
+#include "base/util.h"
+#include "link/frame.h"
 #include "store/key.h"
 #include "store/revoked.h"
 #include "store/verdict.h"
@@ -84,21 +86,40 @@ static bool co_authenticate_token(request_t *r)
     return rc == 0;
 }
 
-/* By "Authorization: Bearer sk_si_…". What is no key by its checksum is refused without asking anybody. */
+/* For nginx to keep, if it is newer than `after`. */
+static void tell(call_t *call, const char *hash, uint64_t after)
+{
+    uint8_t bytes[SI_VERDICT_MAX];
+    size_t  n = verdict_put(hash, after, bytes);
+
+    if (n > 0) {
+        call_push(call, SI_PUSH_VERDICT, bytes, n);
+    }
+}
+
+/* By "Authorization: Bearer sk_si_…", or what nginx keeps of that key. What is no key by its checksum is refused without asking anybody. */
 static bool co_authenticate_key(request_t *r)
 {
-    call_t *call = r->call;
-    str_t   key = co_key(call);
-    int     rc;
+    call_t      *call = r->call;
+    si_verdict_t kept = { 0 };
+    char         hash[65];
+    int          rc;
 
-    if (!key.n) {
-        return false;
+    if (si_verdict_get((const uint8_t *) call->verdict.p, call->verdict.n, &kept)) {
+        hex_encode(hash, kept.digest, SHA256_LEN);
+    } else {
+        str_t key = co_key(call);
+        if (!key.n) {
+            return false;
+        }
+        if (!key_valid(key)) {
+            co_problem(call, 401, "unauthorized", NULL, "this is no API key; it may have been cut or mistyped");
+            return false;
+        }
+        key_hash(key, hash);
     }
-    if (!key_valid(key)) {
-        co_problem(call, 401, "unauthorized", NULL, "this is no API key; it may have been cut or mistyped");
-        return false;
-    }
-    rc = co_verdict(call->arena, key, &r->who);
+    rc = co_verdict(call->arena, hash, call->verdict.n ? &kept : NULL, &r->who);
+    tell(call, hash, kept.at);
     if (rc == SI_EDENIED) {
         co_problem(call, 401, "unauthorized", NULL, "the key is unknown, expired or revoked");
     } else if (rc) {

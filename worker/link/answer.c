@@ -81,7 +81,6 @@ static void put_credential(buf_t *b, const call_t *call)
 {
     uint8_t until[8];
 
-    put_text(b, SI_T_CREDENTIAL, call->credential);
     if (call->marks != NULL) {
         put_field(b, SI_T_MARKS, call->marks, SI_MARKS_SIZE);
     }
@@ -118,6 +117,7 @@ void call_head(call_t *call, const call_head_t *head)
     put_text(&b, SI_T_TENANT, call->tenant);
     put_text(&b, SI_T_USER, call->user);
     put_text(&b, SI_T_TURN, call->turn);
+    put_text(&b, SI_T_CREDENTIAL, call->credential);
     if (head->stream || head->status == 101) {
         put_credential(&b, call);
     }
@@ -144,6 +144,15 @@ void answer_problem(link_t *l, uint64_t id, int status, const char *title, const
     buf_free(&b);
     send_frame(l, SI_F_DATA, 0, id, body, (size_t) head.length);
     link_frame0(l, SI_F_END, 0, id);
+}
+
+void call_push(call_t *call, uint8_t kind, const void *p, size_t n)
+{
+    call_core_t *c = call_core(call);
+
+    if (c->link != NULL) {
+        link_push(c->link, kind, p, n);
+    }
 }
 
 /* Bytes */

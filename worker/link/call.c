@@ -160,6 +160,9 @@ static const char *open_field(call_core_t *c, const si_field_t *f)
         }
         c->pub.until = si_get64(f->data);
         return NULL;
+    case SI_T_VERDICT:
+        c->pub.verdict = (str_t) { (const char *) f->data, f->length };
+        return si_verdict_get(f->data, f->length, &(si_verdict_t) { 0 }) && f->data[SI_DIGEST + 20] ? NULL : "OPEN: malformed verdict";
     case SI_T_MARKS:
         c->pub.marks = f->data;
         return f->length == SI_MARKS_SIZE ? NULL : "OPEN: malformed marks";
@@ -193,6 +196,9 @@ static const char *open_fields(call_core_t *c, const uint8_t *p, size_t n)
     }
     if ((c->pub.issuer.n == 0) != (c->pub.subject.n == 0) || (c->pub.subject.n == 0) != (c->pub.org.n == 0)) {
         return "OPEN: a part of an identity";
+    }
+    if (c->pub.verdict.n > 0 && (c->pub.subject.n > 0 || c->pub.ticket.n > 0)) {
+        return "OPEN: two credentials";
     }
     return c->pub.method.n == 0 || c->pub.path.n == 0 ? "OPEN without method or path" : NULL;
 }

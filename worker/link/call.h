@@ -14,11 +14,12 @@ typedef struct call {
     str_t    resume;            /* log key, when the edge resumes a mirror; path is empty then */
     str_t    resume_tenant, resume_id;
     str_t    issuer, subject, org, scopes;      /* of a token that the edge verified; no client can set them */
+    str_t    verdict;           /* si_verdict_put(): what the edge keeps of the caller's key; no client can set it. n == 0: nothing */
     str_t    ticket;            /* of the query, in which it is hidden; no client can set it otherwise */
     uint64_t started;           /* clock_us() */
     const struct face *face;    /* in whose words errors are told (api/face.h); NULL: problem+json */
     const char *tenant, *user, *turn;   /* set by the handler before call_head(): HEAD fields for the access log */
-    const char *credential;     /* the same, of a key: its id, by which links_push() ends the stream; NULL: none */
+    const char *credential;     /* the same, of a key: its id, by which links_push() ends a stream; NULL: none */
     const uint8_t *marks;       /* of a token, si_marks_put(), by which links_push() ends the stream; NULL: none */
     uint64_t    until;          /* ms since 1970: the stream ends with its credential; 0: never */
     int      status;            /* sent by call_head(), 0 before */
@@ -55,6 +56,8 @@ int   co_call_write(call_t *call, const void *p, size_t n, uint64_t deadline);
 int   co_call_piece(call_t *call, const void *p, size_t n, uint64_t deadline);
 /* One event in log form, for a call with `resume`; for others the same as co_call_write(). */
 int   co_call_event(call_t *call, str_t id, str_t wire, uint64_t deadline);
+/* PUSH (SI_PUSH_...) to the edge process that the call came from, if its link still is there: n bytes, SI_DATA_MAX - 1 at most. */
+void  call_push(call_t *call, uint8_t kind, const void *p, size_t n);
 /* The answer is whole / is cut. Ends the call. */
 void  call_end(call_t *call);
 void  call_abort(call_t *call);

@@ -48,7 +48,10 @@
  *                                       REVOKED: a credential as HEAD has named it; its streams
  *                                       end, and those whose HEAD is under way.
  *                                       TOKENS: si_revoked_put(), one or more, when the link comes
- *                                       up and when tokens are revoked: they count no more
+ *                                       up and when tokens are revoked: they count no more.
+ *                                       VERDICT: what Postgres says of an API key, after a call that came
+ *                                       with it, or that it must be asked again; the edge keeps it for
+ *                                       further calls, which carry it in the key's place
  *
  * When a link dies the edge opens, at another worker and once for each mirror
  * with readers, a call whose reader is the mirror itself: OPEN with T_RESUME
@@ -65,7 +68,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#define SI_LINK_VERSION   3u             /* of both sides, or the link is closed */
+#define SI_LINK_VERSION   4u             /* of both sides, or the link is closed */
 #define SI_FRAME_HEAD     16u
 #define SI_FRAME_MAX      (8u << 20)     /* log DATA: one event may hold a whole message */
 #define SI_OPEN_MAX       (128u << 10)   /* OPEN and HEAD: all fields together */
@@ -113,7 +116,8 @@ enum si_push_kind {
     SI_PUSH_KEYS = 1,       /* si_keys_put() */
     SI_PUSH_REVOKED = 2,    /* a credential of SI_KEY_MAX bytes at most */
     SI_PUSH_GRANT,          /* si_grant_put(), to the edge process that asked */
-    SI_PUSH_TOKENS          /* one or more of si_revoked_put() */
+    SI_PUSH_TOKENS,         /* one or more of si_revoked_put() */
+    SI_PUSH_VERDICT         /* si_verdict_put() */
 };
 
 /* Fields of HELLO, OPEN and HEAD: {u8 tag; u32 length; bytes}. */
@@ -138,10 +142,11 @@ enum si_tag {
     SI_T_SUBJECT,       /* OPEN: the caller's name there */
     SI_T_ORG,           /* OPEN: the caller's tenant, its name or id */
     SI_T_SCOPES,        /* OPEN: what the caller may do, separated by spaces */
-    SI_T_CREDENTIAL,    /* HEAD of a stream: the API key's id, which PUSH names when it is revoked */
+    SI_T_CREDENTIAL,    /* HEAD: the API key's id, which PUSH names when it is revoked */
     SI_T_UNTIL,         /* HEAD of a stream or WebSocket, OPEN with T_SUBJECT: u64 ms since 1970, when its credential ends */
     SI_T_TICKET,        /* OPEN: value of the argument "ticket", whose bytes in SI_T_ARGS are hidden; only the edge says this */
     SI_T_MARKS,         /* OPEN with T_SUBJECT, HEAD of a stream that was opened with a token or its ticket: si_marks_put() */
+    SI_T_VERDICT,       /* OPEN: a good si_verdict_put() that the edge keeps of the caller's key; it stands for no other credential */
     SI_T_TAGS
 };
 
@@ -423,6 +428,77 @@ static inline void si_revoked_get(const uint8_t *p, si_revoked_t *r)
     r->mark = si_get64(p);
     r->before = si_get64(p + 8);
     r->until = si_get64(p + 16);
+}
+
+/*
+ * What Postgres has said of an API key. The edge keeps it and gives it back; a worker decides, by `at`, whether that is still new
+ * enough, so what it says of a key never outlives auth.cache, whatever message was lost.
+ */
+#define SI_DIGEST       32u
+#define SI_UUID         36u
+#define SI_SCOPES_MAX   255u
+
+typedef struct {
+    const uint8_t *digest;      /* SHA-256 of the key */
+    uint64_t       at;          /* ms of the machine's CLOCK_MONOTONIC: when Postgres was asked */
+    uint32_t       life;        /* ms after that in which it is of any use; 0: forget it, no field below counts */
+    uint64_t       until;       /* ms since 1970: the key's own end; 0: none */
+    uint8_t        good;        /* 0: there is no such key, or no more; no field below counts */
+    const uint8_t *tenant, *user, *key_id;      /* SI_UUID bytes each */
+    uint8_t        scopes_len;
+    const uint8_t *scopes;
+} si_verdict_t;
+
+#define SI_VERDICT_BAD   (SI_DIGEST + 21u)
+#define SI_VERDICT_GOOD  (SI_VERDICT_BAD + 3 * SI_UUID + 1)
+#define SI_VERDICT_MAX   (SI_VERDICT_GOOD + SI_SCOPES_MAX)
+#define si_verdict_size(v)  ((v)->good ? SI_VERDICT_GOOD + (v)->scopes_len : SI_VERDICT_BAD)
+
+/* Writes si_verdict_size(v) bytes. */
+static inline void si_verdict_put(uint8_t *p, const si_verdict_t *v)
+{
+    memcpy(p, v->digest, SI_DIGEST);
+    p += SI_DIGEST;
+    si_put64(p, v->at);
+    si_put32(p + 8, v->life);
+    si_put64(p + 12, v->until);
+    p[20] = v->good;
+    if (v->good) {
+        p += 21;
+        memcpy(p, v->tenant, SI_UUID);
+        memcpy(p + SI_UUID, v->user, SI_UUID);
+        memcpy(p + 2 * SI_UUID, v->key_id, SI_UUID);
+        p[3 * SI_UUID] = v->scopes_len;
+        memcpy(p + 3 * SI_UUID + 1, v->scopes, v->scopes_len);
+    }
+}
+
+/* 1, or 0 if it is malformed. The pointers are into the payload. */
+static inline int si_verdict_get(const uint8_t *p, size_t n, si_verdict_t *v)
+{
+    memset(v, 0, sizeof *v);
+    if (n < SI_VERDICT_BAD || p[SI_DIGEST + 20] > 1) {
+        return 0;
+    }
+    v->digest = p;
+    p += SI_DIGEST;
+    v->at = si_get64(p);
+    v->life = si_get32(p + 8);
+    v->until = si_get64(p + 12);
+    v->good = p[20];
+    if (!v->good) {
+        return n == SI_VERDICT_BAD;
+    }
+    p += 21;
+    if (n < SI_VERDICT_GOOD || n != SI_VERDICT_GOOD + p[3 * SI_UUID]) {
+        return 0;
+    }
+    v->tenant = p;
+    v->user = p + SI_UUID;
+    v->key_id = p + 2 * SI_UUID;
+    v->scopes_len = p[3 * SI_UUID];
+    v->scopes = p + 3 * SI_UUID + 1;
+    return 1;
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/util.h"
 #include "conf/conf.h"
 #include "io/pg.h"
+#include "link/link.h"
 #include "run/co.h"
 #include "store/key.h"
 
@@ -13,6 +14,7 @@
 #define STALE_WAIT_MS  1000     /* a key that was known waits no longer for an answer */
 #define PAUSE_MS       5000     /* and asks no sooner after Postgres has failed to give one */
 #define DOUBT_MS       200      /* a key in doubt that cannot be asked about now waits so long */
+#define GONE_MAX       256      /* revoked keys that are remembered: what nginx keeps of them does not count */
 #define TRIES          3        /* a key that is revoked while it is asked about is asked about again */
 
 typedef struct {
@@ -30,10 +32,18 @@ typedef struct {
     unsigned    refs;           /* those, and the question */
 } verdict_t;
 
+typedef struct {
+    uint8_t  digest[SHA256_LEN];
+    uint64_t at;                /* clock_ms() */
+} gone_t;
+
 typedef struct verdicts {
     hash_t   table;
     list_t   good, bad;         /* the one used last at the end */
     uint64_t round;             /* grows when all is in doubt */
+    uint64_t doubt_at;          /* clock_ms(): what nginx keeps from before that, too */
+    gone_t   gone[GONE_MAX];    /* a ring of keys that were revoked */
+    size_t   ngone;             /* all ever */
     bool     asking;            /* co_doubt() runs */
     verdicts_count_t count;
     void   (*key_gone)(const char *key_id);
@@ -47,6 +57,7 @@ void verdicts_init(void (*key_gone)(const char *key_id))
     list_init(&s->good);
     list_init(&s->bad);
     s->key_gone = key_gone;
+    s->doubt_at = clock_ms();           /* nobody has listened before */
     proc.verdicts = s;
 }
 
@@ -133,12 +144,80 @@ static void enlist(verdict_t *v, bool good)
     }
 }
 
+/* --- what nginx keeps --- */
+
+/* Of two that were revoked the older one is forgotten in favour of the newer: then nothing from before it counts. */
+static void note_gone(str_t hash)
+{
+    verdicts_t *s = proc.verdicts;
+    gone_t     *g = &s->gone[s->ngone % GONE_MAX], is = { .at = clock_ms() };
+    uint8_t     told[SI_VERDICT_BAD];
+
+    if (!hex_decode(is.digest, SHA256_LEN, hash)) {
+        return;
+    }
+    s->ngone++;
+    s->doubt_at = SI_MAX(s->doubt_at, g->at);
+    *g = is;
+    si_verdict_put(told, &(si_verdict_t) { .digest = is.digest, .at = is.at });
+    if (proc.links != NULL) {
+        links_push(NULL, SI_PUSH_VERDICT, told, sizeof(told));
+    }
+}
+
+static bool was_gone(const si_verdict_t *kept)
+{
+    const verdicts_t *s = proc.verdicts;
+
+    for (size_t n = 1; n <= SI_MIN(s->ngone, (size_t) GONE_MAX); n++) {
+        const gone_t *g = &s->gone[(s->ngone - n) % GONE_MAX];
+        if (g->at < kept->at) {
+            return false;
+        }
+        if (memcmp(g->digest, kept->digest, SHA256_LEN) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t verdict_put(const char *hash, uint64_t after, uint8_t out[SI_VERDICT_MAX])
+{
+    const conf_t *c = proc.conf;
+    verdict_t    *v = find(str_of(hash));
+    uint8_t       digest[SHA256_LEN];
+    si_verdict_t  is = { .digest = digest };
+    size_t        scopes;
+
+    if (!v || !v->known || v->at <= after || !hex_decode(digest, sizeof(digest), str_of(hash))) {
+        return 0;
+    }
+    is.at = v->at;
+    is.life = (uint32_t) SI_MIN(v->good ? c->auth_cache + c->auth_grace : c->auth_negative_cache, (uint64_t) UINT32_MAX);
+    if (v->good) {
+        scopes = strlen(v->who.scopes);
+        if (scopes > SI_SCOPES_MAX || strlen(v->who.tenant) != SI_UUID || strlen(v->who.user) != SI_UUID || strlen(v->who.key_id) != SI_UUID) {
+            return 0;
+        }
+        is.good = 1;
+        is.until = v->expires == UINT64_MAX ? 0 : v->expires;
+        is.tenant = (const uint8_t *) v->who.tenant;
+        is.user = (const uint8_t *) v->who.user;
+        is.key_id = (const uint8_t *) v->who.key_id;
+        is.scopes = (const uint8_t *) v->who.scopes;
+        is.scopes_len = (uint8_t) scopes;
+    }
+    si_verdict_put(out, &is);
+    return si_verdict_size(&is);
+}
+
 /* --- the question --- */
 
 static void learn(verdict_t *v, int rc, const identity_t *who, uint64_t expires)
 {
     if (rc && v->good) {
         proc.verdicts->key_gone(v->who.key_id);
+        note_gone(str_of(v->hash));
     }
     forget_who(v);
     if (rc == 0) {
@@ -238,14 +317,32 @@ static int co_answer(verdict_t *v, arena_t *a, identity_t *out)
     return rc != SI_ECANCELED && usable(v) ? read_out(v, a, out) : rc;
 }
 
-int co_verdict(arena_t *a, str_t key, identity_t *out)
+/* Takes over what nginx keeps, if it is newer than what is known here. From before a doubt it has to be asked about. */
+static void adopt(verdict_t *v, arena_t *a, const si_verdict_t *kept)
 {
-    char       hash[2 * SHA256_LEN + 1];
-    verdict_t *v;
+    const verdicts_t *s = proc.verdicts;
+    identity_t        who;
+
+    if (kept->at > clock_ms() || (v->known && v->at >= kept->at) || was_gone(kept)) {
+        return;
+    }
+    who = (identity_t) {
+        .tenant = arena_printf(a, "%.*s", (int) SI_UUID, kept->tenant), .user = arena_printf(a, "%.*s", (int) SI_UUID, kept->user),
+        .key_id = arena_printf(a, "%.*s", (int) SI_UUID, kept->key_id), .scopes = arena_printf(a, "%.*s", kept->scopes_len, kept->scopes),
+    };
+    v->at = kept->at;
+    v->round = kept->at > s->doubt_at ? s->round : s->round - 1;
+    learn(v, 0, &who, kept->until ? kept->until : UINT64_MAX);
+}
+
+int co_verdict(arena_t *a, const char *hash, const si_verdict_t *kept, identity_t *out)
+{
+    verdict_t *v = place(hash);
     int        rc;
 
-    key_hash(key, hash);
-    v = place(hash);
+    if (kept) {
+        adopt(v, a, kept);
+    }
     if (fresh(v) || (usable(v) && (pg_ready() == 0 || clock_ms() < v->pause))) {
         proc.verdicts->count.hits++;
         list_remove(&v->lru);
@@ -262,6 +359,7 @@ void verdict_drop(str_t hash)
 {
     verdict_t *v = find(hash);
 
+    note_gone(hash);
     if (v && v->asking) {
         v->again = true;
         unlist(v);
@@ -294,6 +392,7 @@ void verdicts_doubt(void)
     verdicts_t *s = proc.verdicts;
 
     s->round++;
+    s->doubt_at = clock_ms();
     if (!s->asking) {
         s->asking = true;
         co_spawn("keys", co_doubt, s);

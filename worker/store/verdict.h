@@ -7,10 +7,15 @@
  *
  * Kept are the 65,536 known and the 4,096 unknown keys used last, about 400 bytes each: who tries keys out forgets only
  * his own.
+ *
+ * nginx keeps verdicts, too (ngx_si_verdict.c): it refuses unknown keys itself, and brings the verdict of a known one along. Here is
+ * decided whether that still counts. This table stays, since here the questions of all nginx processes are gathered, an outage is
+ * weighed, and what was opened with a key is asked about when messages were lost.
  */
 #ifndef SI_STORE_VERDICT_H
 #define SI_STORE_VERDICT_H
 
+#include "link/frame.h"
 #include "store/store.h"
 
 #define VERDICTS_GOOD_MAX  65536
@@ -19,11 +24,15 @@
 /* Sets proc.verdicts. key_gone: called when Postgres says that a key is not good any more. */
 void verdicts_init(void (*key_gone)(const char *key_id));
 /*
- * Who a key of the right form (store/key.h) belongs to, in the arena. 0; SI_EDENIED: unknown, expired, revoked, or of a user or
- * tenant that is disabled; SI_EUNAVAIL, SI_ETIMEDOUT: nobody can say; SI_ECANCELED. Waits for 11 s at most.
+ * Who a key of the right form (store/key.h) belongs to, in the arena; hash: key_hash() of it. kept: what nginx keeps of it, or NULL:
+ * it counts unless it is older than auth.cache, or from before messages were lost, or before the key was revoked; and it is as good as
+ * one's own while Postgres does not answer. 0; SI_EDENIED: unknown, expired, revoked, or of a user or tenant that is disabled;
+ * SI_EUNAVAIL, SI_ETIMEDOUT: nobody can say; SI_ECANCELED. Waits for 11 s at most.
  */
-int  co_verdict(arena_t *a, str_t key, identity_t *out);
-/* A key was revoked: its verdict is forgotten. hash: as key_hash() makes it; any other text is harmless. */
+int  co_verdict(arena_t *a, const char *hash, const si_verdict_t *kept, identity_t *out);
+/* For nginx to keep: what is known of the key, if that is newer than `after` (si_verdict_t.at). Bytes of it, 0: nothing. */
+size_t verdict_put(const char *hash, uint64_t after, uint8_t out[SI_VERDICT_MAX]);
+/* A key was revoked: its verdict is forgotten, here and in nginx. hash: as key_hash() makes it; any other text is harmless. */
 void verdict_drop(str_t hash);
 /* Revocations may have been missed: Postgres is asked about every key again, those that nobody uses one after the other. */
 void verdicts_doubt(void);

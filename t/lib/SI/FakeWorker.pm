@@ -13,7 +13,7 @@ our %F = map { $NAMES[$_] => $_ } 1 .. $#NAMES;
 our %FL = (BODY => 1, LAST => 2, LOG => 4, EVENT => 8, ABORT => 16);
 our %T = (VERSION => 1, PEER => 2, METHOD => 3, PATH => 4, ARGS => 5, HEADER => 6, ADDR => 7, CALL_KEY => 8, RESUME => 9,
     TENANT => 10, LAST_ID => 11, STATUS => 12, LENGTH => 13, USER => 14, TURN => 15, STREAM => 16, ISSUER => 17, SUBJECT => 18, ORG => 19, SCOPES => 20,
-    CREDENTIAL => 21, UNTIL => 22, TICKET => 23, MARKS => 24);
+    CREDENTIAL => 21, UNTIL => 22, TICKET => 23, MARKS => 24, VERDICT => 25);
 my %TAG = reverse %T;
 
 sub frame_bytes { my ($type, $flags, $id, $p) = @_; return pack('VCCvQ<', length $p, $type, $flags, 0, $id) . $p }
@@ -47,7 +47,7 @@ sub accepted {
     # a silent worker never greets, an unborn one greets wrongly, one that goes says so at once
     return if $self->{silent};
     $self->{greeted}++;
-    $self->raw($link, frame_bytes($F{HELLO}, 0, 0, $self->{hello} // field(VERSION => pack 'V', 3) . field(PEER => $self->{name}))
+    $self->raw($link, frame_bytes($F{HELLO}, 0, 0, $self->{hello} // field(VERSION => pack 'V', 4) . field(PEER => $self->{name}))
         . ($self->{goes} ? frame_bytes($F{GOAWAY}, 0, 0, '') : ''));
 }
 
