@@ -266,6 +266,52 @@ subtest 'OpenAI\'s face in front of Anthropic' => sub {
     is $model->count, $n, 'the provider was not asked';
 };
 
+subtest 'only counted' => sub {
+    my $count = sub { my %q = (%{ request(@_) }); delete $q{max_tokens}; return $si->json(POST => "$path/count_tokens", \%q) };
+    my $says = sub { return kind => 'status', status => $_[0], body => $json->encode($_[1]), headers => { 'Content-Type' => 'application/json' } };
+    my $stored = sub { poll_until { $si->http(GET => '/metrics')->{body} =~ /^si_usage_waiting\S* 0$/m } undef, 'the ledger'; return ($si->pg('SELECT count(*) FROM usage'))[0] };
+    my $rows = $stored->();
+    my %all = (system => 'Be brief.', tools => [{ name => 'f', input_schema => { type => 'object' } }], tool_choice => { type => 'any' }, thinking => { type => 'enabled', budget_tokens => 1024 },
+        output_config => { effort => 'low' });
+    $model->next($says->(200, { input_tokens => 14 }));
+    my $r = $count->(%all, speed => 'fast');
+    is_deeply [$r->{status}, $r->{json}], [200, { input_tokens => 14 }], 'Anthropic counts' or diag $r->{body};
+    my $q = $model->request(asked());
+    is $q->{path}, '/v1/messages/count_tokens', 'where it does so';
+    is_deeply [sort keys %{ $q->{json} }], [sort qw(model messages speed), keys %all], 'with what is input, and nothing else';
+    is $q->{headers}{'anthropic-version'}, '2023-06-01', 'as its API wants it';
+    $model->next($says->(200, { input_tokens => 20 }));
+    is $count->(model => 'poet')->{json}{input_tokens}, 20, 'an agent';
+    is $model->request(asked())->{json}{system}[0]{text} // '', 'Speak in verse.', 'with its prompt' or diag $model->request($asked)->{body};
+    my $long = [{ role => 'user', content => 'x' x 4000 }];
+    $r = $count->(model => 'gpt-1', messages => $long);
+    is_deeply $r->{json}, { input_tokens => 1000, estimated => $true }, 'of others it is an estimate, which says so';
+    is $model->count, $asked, 'and nobody is asked';
+    $model->next($says->(400, { type => 'error', error => { type => 'invalid_request_error', message => 'no such thing' } }));
+    is_error($count->(), 400, 'invalid_request_error', 'provider_rejected', 'what Anthropic refuses');
+    asked();
+    $model->next($says->(529, { type => 'error', error => { type => 'overloaded_error', message => 'later' } }));
+    is_deeply $count->(messages => $long)->{json}, { input_tokens => 1000, estimated => $true }, 'when it cannot count, an estimate';
+    asked();
+    $model->next(kind => 'tokens', tokens => 3);
+    is_deeply $count->(messages => $long)->{json}, { input_tokens => 1000, estimated => $true }, 'or says something else';
+    asked();
+    for my $name (qw(max_tokens stream temperature top_k stop_sequences metadata)) {
+        $r = $si->json(POST => "$path/count_tokens", { model => 'gpt-1', messages => \@hello, $name => 1 });
+        is $r->{status}, 400, "$name has no place there";
+        like $r->{json}{error}{message}, qr/$name/, 'by its name';
+    }
+    is_error($count->(model => 'nobody'), 404, 'not_found_error', 'model_not_found', 'a model that there is not');
+    is $si->http(POST => "$path/count_tokens", { 'Content-Type' => 'application/json' }, '{}')->{status}, 401, 'only for callers that are known';
+    $model->next(kind => 'hang');
+    my $s = $si->stream(POST => "$path/count_tokens", { model => 'claude-1', messages => \@hello });
+    my $n = asked();
+    $s->close;
+    ok $model->wait_closed($n), 'a client that leaves ends it';
+    is $stored->(), $rows, 'it is in no ledger';
+    is_error($si->json(POST => "$path/batches", {}), 404, 'not_found_error', 'not_found', 'what there is not');
+};
+
 subtest 'a turn' => sub {
     $index = 0;
     $model->next(events(start(), block({ type => 'thinking', thinking => '' }, { type => 'thinking_delta', thinking => 'hm' }, { type => 'signature_delta', signature => 's' }), text('Hel', 'lo'), end('end_turn')));

@@ -232,6 +232,15 @@ subtest 'requests that are refused' => sub {
     is $model->count, $n, 'the provider was not asked';
 };
 
+subtest 'what is not stored' => sub {
+    for (['GET', '/resp_1'], ['DELETE', '/resp_1'], ['POST', '/resp_1/cancel'], ['GET', '/resp_1/input_items'], ['POST', '/compact']) {
+        my ($method, $below) = @$_;
+        my $r = $si->json($method => "/v1/responses$below", $method eq 'POST' ? {} : undef);
+        is "$r->{status} $r->{json}{error}{type} $r->{json}{error}{code}", '404 invalid_request_error not_found', "$method $below";
+        like $r->{json}{error}{message}, qr/nothing is stored here/, 'says why' if $method ne 'DELETE' || $r->{body};
+    }
+};
+
 subtest 'what means nothing is no obstacle' => sub {
     is respond(store => undef, previous_response_id => undef, background => $false, truncation => 'disabled', service_tier => 'auto', include => [], tools => [], text => { verbosity => 'medium' },
         reasoning => {}, metadata => {})->{status}, 200, 'defaults and nulls';

@@ -159,7 +159,7 @@ void face_leave(void)
     proc.faces->running--;
 }
 
-static int choose(face_call_t *c, gateway_spec_t *spec)
+int face_choose(face_call_t *c, gateway_spec_t *spec)
 {
     const conf_agent_t *agent;
 
@@ -389,7 +389,7 @@ void co_face_run(request_t *r, const face_t *face)
 
     /* A byte of an answer is six of JSON at most; four kinds of it can be in one body. */
     buf_init(&c.out, 24 * proc.conf->answer_max + (1u << 20));
-    if (co_read(&c) != 0 || choose(&c, &spec) != 0) {
+    if (co_read(&c) != 0 || face_choose(&c, &spec) != 0) {
         if (c.err.status != 0) {
             co_face_error(&c);
         }

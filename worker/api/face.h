@@ -40,6 +40,7 @@ typedef struct face_call {
     /* the face's read() fills in: */
     str_t         model;            /* a name under models, agents or tasks */
     bool          stream;
+    bool          counts;           /* set before read(): only tokens are counted, an answer is not asked for */
     llm_request_t q;                /* messages, nmessages, options */
     void         *state;            /* the face's own */
 
@@ -89,6 +90,8 @@ int  face_enter(face_call_t *c);
 void face_leave(void);
 void face_fail_model(face_call_t *c, const llm_error_t *e);
 int  face_no_model(face_call_t *c);
+/* Who is asked what, after read(): the model, its agent's prompt, the deadline; and as face_enter(). */
+int  face_choose(face_call_t *c, gateway_spec_t *spec);
 /* Answers with c->err. */
 void co_face_error(face_call_t *c);
 

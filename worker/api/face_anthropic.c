@@ -40,7 +40,7 @@ static int read_numbers(face_call_t *c, const json_t *o)
     {
         return -1;
     }
-    return to->max_tokens < 0 ? face_refuse(c, "max_tokens", "is required") : 0;
+    return to->max_tokens < 0 && !c->counts ? face_refuse(c, "max_tokens", "is required") : 0;
 }
 
 static int read_stop(face_call_t *c, const json_t *o)

@@ -31,6 +31,7 @@ const route_t routes[] = {
     { "GET",  "/v1/budgets", co_budget_list, false, NULL },
     { "POST", "/v1/chat/completions", co_chat_completions, false, &face_openai },
     { "POST", "/v1/messages", co_messages, false, &face_anthropic },
+    { "POST", "/v1/messages/count_tokens", co_message_count, false, &face_anthropic },
     { "POST", "/v1/responses", co_responses, false, &face_responses },
     { "POST", "/v1/embeddings", co_embeddings, false, &face_openai },
     { "GET",  "/v1/models", co_model_list, false, &face_openai },
@@ -84,7 +85,7 @@ static void co_no_method(call_t *call, const char *allow)
     co_problem_allow(call, allow);
 }
 
-/* What lies below a route of a dialect, and is none itself, as /v1/messages/count_tokens. */
+/* What lies below a route of a dialect, and is none itself, as /v1/messages/batches. */
 static bool is_below(const route_t *r, str_t path)
 {
     size_t n = strlen(r->path);
@@ -142,7 +143,9 @@ static void co_dispatch(call_t *call, const identity_t *who)
         if (allow[0]) {
             co_no_method(call, allow);
         } else {
-            co_problem(call, 404, "not_found", NULL, "there is no such route; /openapi.json lists them");
+            co_problem(call, 404, "not_found", NULL, call->face == &face_responses
+                       ? "nothing is stored here: an answer cannot be read, listed, cancelled or gone on with later"
+                       : "there is no such route; /openapi.json lists them");
         }
         return;
     }

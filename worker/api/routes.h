@@ -52,6 +52,7 @@ void co_revocation_create(request_t *r);        /* revocations.c */
 void co_budget_list(request_t *r);              /* budgets.c */
 void co_chat_completions(request_t *r);         /* face_openai.c */
 void co_messages(request_t *r);                 /* face_anthropic.c */
+void co_message_count(request_t *r);            /* face_count.c */
 void co_responses(request_t *r);                /* face_responses.c */
 void co_embeddings(request_t *r);               /* face_embed.c */
 void co_model_list(request_t *r);               /* models.c */

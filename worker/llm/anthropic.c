@@ -423,30 +423,33 @@ static void put_extra(put_t *p, const chat_options_t *o)
     }
 }
 
-static int put_body(put_t *p, const llm_request_t *q)
+/* What counts as input. */
+static void put_input(put_t *p, const llm_request_t *q)
 {
     const chat_options_t *o = &q->options;
 
-    put_str(p, "{\"model\":", str_of(q->model->upstream));
-    put_int(p, ",\"max_tokens\":", max_tokens(q));
-    put(p, ",\"stream\":true");
     put_messages(p, q, put_system(p, q));
     put_tools(p, o);
     put_choice(p, o);
     put_thinking(p, budget_of(o));
     put_output(p, o);
-    put_sampling(p, o);
-    put_extra(p, o);
+}
+
+static int put_body(put_t *p, const llm_request_t *q)
+{
+    put_str(p, "{\"model\":", str_of(q->model->upstream));
+    put_int(p, ",\"max_tokens\":", max_tokens(q));
+    put(p, ",\"stream\":true");
+    put_input(p, q);
+    put_sampling(p, &q->options);
+    put_extra(p, &q->options);
     put(p, "}");
     return p->rc;
 }
 
-static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
+static void put_head(arena_t *a, const conf_provider_t *c, const char *path, format_request_t *out)
 {
-    const conf_provider_t *c = q->model->provider;
-    put_t                  p = { .b = &out->body, .a = a, .err = err };
-
-    out->url = arena_printf(a, "%s/messages", c->base_url);
+    out->url = arena_printf(a, "%s%s", c->base_url, path);
     format_header(out, "anthropic-version: " VERSION);
     if (c->api_key != NULL && c->api_key[0] != '\0') {
         format_header(out, arena_printf(a, "x-api-key: %s", c->api_key));
@@ -454,9 +457,51 @@ static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm
     if (c->beta != NULL && c->beta[0] != '\0') {
         format_header(out, arena_printf(a, "anthropic-beta: %s", c->beta));
     }
+}
+
+static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
+{
+    put_t p = { .b = &out->body, .a = a, .err = err };
+
+    put_head(a, q->model->provider, "/messages", out);
     return put_body(&p, q);
 }
 
 static const format_t format_anthropic = { .co_put = co_put, .event = anthropic_read_event, .whole = anthropic_read_whole };
 
 const provider_t provider_anthropic = FORMAT_PROVIDER(KIND, &format_anthropic);
+
+/* --- only counted: https://platform.claude.com/docs/en/api/messages/count_tokens --- */
+
+static int co_put_count(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
+{
+    put_t p = { .b = &out->body, .a = a, .err = err };
+
+    put_head(a, q->model->provider, "/messages/count_tokens", out);
+    put_str(&p, "{\"model\":", str_of(q->model->upstream));
+    put_input(&p, q);
+    put_extra(&p, &q->options);
+    put(&p, "}");
+    return p.rc;
+}
+
+static int read_count(reply_t *r, str_t body)
+{
+    const char *why;
+    json_t     *v = json_own(r->arena, json_parse(r->arena, body, &why));
+
+    r->result.input_tokens = reply_count(v, "input_tokens");
+    r->done = true;
+    return r->result.input_tokens >= 0 ? 0 : reply_malformed(r, v != NULL ? "it has no input_tokens" : why);
+}
+
+static int no_event(reply_t *r, str_t type, str_t data)
+{
+    (void) type;
+    (void) data;
+    return reply_malformed(r, "a count is no stream");
+}
+
+static const format_t format_count = { .co_put = co_put_count, .event = no_event, .whole = read_count };
+
+const provider_t provider_anthropic_count = FORMAT_PROVIDER(KIND, &format_count);

@@ -46,6 +46,8 @@ void remote_close(llm_call_t *c);
 #define FORMAT_PROVIDER(name, vtable) \
     { .kind = (name), .format = (vtable), .co_open = co_remote_open, .co_next = co_remote_next, .result = remote_result, .close = remote_close }
 
+/* Asks Anthropic for the tokens of a request: the result's input_tokens, and no event. */
+extern const provider_t provider_anthropic_count;
 extern const provider_t provider_openai, provider_responses, provider_anthropic, provider_bedrock, provider_gemini;
 
 #endif
