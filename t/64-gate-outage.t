@@ -41,21 +41,6 @@ sub stranger {
     return $body . $sum;
 }
 
-# Stops Postgres in order; what start_postgres() needs.
-sub stop_postgres {
-    my ($pid) = $si->postgres_pids;
-    my %p = (cmd => [split /\0/, slurp("/proc/$pid/cmdline")], map { $_ => (slurp("/proc/$pid/status") =~ /^$_:\s+(\d+)/m)[0] } qw(Uid Gid));
-    kill INT => $pid;
-    poll_until { !SI::Test::alive($pid) } undef, 'the end of Postgres';
-    return \%p;
-}
-
-sub start_postgres {
-    my $p = shift;
-    my @as = $> == 0 ? ('setpriv', "--reuid=$p->{Uid}", "--regid=$p->{Gid}", '--clear-groups', '--') : ();
-    SI::Test::run({ dir => "$si->{dir}/pg" }, 'sh', '-c', 'setsid "$@" >>../logs/postgres.log 2>&1 </dev/null &', 'sh', @as, @{ $p->{cmd} });
-}
-
 my $ready = sub { my ($node, $what) = @_; return $node->http(GET => '/readyz')->{body} =~ $what };
 
 my %outage = (
@@ -65,10 +50,10 @@ my %outage = (
         return sub { kill CONT => @frozen };
     },
     end => sub {
-        my $p = stop_postgres();
+        $si->stop_postgres;
         $si->kill_redis;
         for my $node (@nodes) { poll_until { $ready->($node, qr/"redis":false/) } undef, 'the loss of Redis' }
-        return sub { start_postgres($p); $si->start_redis };
+        return sub { $si->start_postgres; $si->start_redis };
     },
 );
 

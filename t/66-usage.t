@@ -244,7 +244,7 @@ subtest 'a burst, and workers that are killed' => sub {
     is sum0(map { $_->{output_tokens} } @ok), $seen{output}, 'and of output';
     is scalar @died, $held, 'and one for each that was cut';
     is_deeply [map { "$_->{estimated} $_->{input_tokens} $_->{output_tokens}" } @died], [('true 1 20') x $held], 'with what was sent and had come';
-    is join(' ', glob("$si->{dir}/journal/usage/*.new")), '', 'nothing is left over';
+    is join(' ', glob("$si->{dir}/run/journal/usage/*.new")), '', 'nothing is left over';
 };
 
 done_testing;

@@ -6,6 +6,8 @@
 #include "llm/meter.h"
 #include "llm/price.h"
 
+#define FULL_MS  5000           /* until the ledger tries Postgres again, at the latest: RETRY_MAX of ledger.c */
+
 static void release(account_t *a, bool counted)
 {
     if (a->hold != NULL) {
@@ -33,6 +35,7 @@ int co_account_begin(account_t *a, llm_error_t *err)
         a->entry = ledger_begin(a);
         if (a->entry == NULL) {
             release(a, false);
+            err->retry_ms = FULL_MS;
             return provider_fail(err, SI_EUNAVAIL, "ledger_full", 503, true, "usage cannot be written down now");
         }
     }

@@ -345,6 +345,23 @@ sub crash_postgres {
     return kill KILL => $pid;
 }
 
+# Stops Postgres in order, and remembers how it ran.
+sub stop_postgres {
+    my $self = shift;
+    my ($pid) = $self->postgres_pids;
+    $self->{postgres} = { cmd => [split /\0/, slurp("/proc/$pid/cmdline")], map { $_ => (slurp("/proc/$pid/status") =~ /^$_:\s+(\d+)/m)[0] } qw(Uid Gid) };
+    kill INT => $pid;
+    poll_until { !alive($pid) } $TIMEOUT, 'the end of Postgres';
+}
+
+# Starts it again so, and does not wait.
+sub start_postgres {
+    my $self = shift;
+    my $p = $self->{postgres};
+    my @as = $> == 0 ? ('setpriv', "--reuid=$p->{Uid}", "--regid=$p->{Gid}", '--clear-groups', '--') : ();
+    run({ dir => "$self->{dir}/pg" }, 'sh', '-c', 'setsid "$@" >>../logs/postgres.log 2>&1 </dev/null &', 'sh', @as, @{ $p->{cmd} });
+}
+
 # The running Redis of this state folder, or nothing.
 sub redis_pid {
     my $self = shift;
