@@ -192,6 +192,9 @@ subtest 'what the provider gets' => sub {
     $same{response_format}{json_schema}{description} = 'd';
     is chat(%same)->{status}, 200, 'what has no neutral form';
     is_deeply [@{ $model->request(asked())->{json} }{qw(tool_choice response_format)}], [@same{qw(tool_choice response_format)}], 'goes on as it is';
+    is chat(tools => [{ function => $tools->[0]{function} }], tool_choice => 'any', messages => [{ role => 'user', content => [{ type => 'image_url', image_url => 'https://x/y.png' }] }])->{status}, 200, "what Mistral's clients send";
+    $sent = $model->request(asked())->{json};
+    is_deeply [@$sent{qw(tools tool_choice)}, $sent->{messages}[0]{content}], [$tools, 'required', [{ type => 'image_url', image_url => { url => 'https://x/y.png' } }]], 'goes on in words that all know';
 };
 
 subtest 'agents and models' => sub {

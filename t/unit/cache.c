@@ -135,6 +135,7 @@ static void test_key(void)
     DIFFERS("tool", (q.options.tools = tools, q.options.ntools = 1));
     DIFFERS("choice of tools", q.options.choice = CHOICE_ANY);
     DIFFERS("shape", q.options.shape = SHAPE_JSON);
+    DIFFERS("what the shape is for", q.options.shape_about = "x");
     DIFFERS("extra member", (q.options.extra = extra, q.options.dialect = "openai"));
     q.options.extra = same;
     ok(!is_new(tenant, &model, &q, NULL), "in whichever order");

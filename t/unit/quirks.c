@@ -1,10 +1,11 @@
 /*
- * What real servers have been recorded to say, all formats: each stream here is ours, and has one peculiarity of theirs.
+ * What real servers have been recorded to say, and real clients to ask, all formats: each text here is ours, and has one peculiarity of theirs.
  * An answer is told as a line: what is said, word by word of CHAT_*, then its end, its usage and the pieces left unsaid.
  */
 #include "base/json.h"
 #include "base/util.h"
 #include "io/sse.h"
+#include "llm/bedrock.h"
 #include "llm/fault.h"
 #include "llm/format.h"
 #include "tap.h"
@@ -144,6 +145,47 @@ static void test_others(void)
             "{'type':'response.completed','response':{'id':'r','status':'completed','usage':{'input_tokens':3,'output_tokens':2}}}", "text a\xEF\xBF\xBD; stop 3/2", "responses: NUL, and a new event");
 }
 
+/* What a request for an answer of this shape has in it. */
+static void puts_shape(const provider_t *p, const char *about, const char *schema, const char *want, const char *name)
+{
+    conf_provider_t     provider = { .name = "p", .kind = p->kind, .base_url = "http://127.0.0.1:1", .region = "r" };
+    conf_model_t        model = { .name = "m", .provider = &provider, .upstream = "u", .max_tokens = 9 };
+    chat_message_t      message = chat_text(arena, CHAT_USER, STR("x"));
+    llm_request_t       q = { .model = &model, .messages = &message, .nmessages = 1, .options = CHAT_OPTIONS_NONE };
+    format_request_t    put = { .url = NULL };
+    llm_error_t         err = { .code = "" };
+    char               *text = arena_strdup(arena, want);
+    int                 rc;
+
+    for (char *z = text; *z != '\0'; z++) {
+        *z = *z == '\'' ? '"' : *z;
+    }
+    q.options.shape = SHAPE_SCHEMA;
+    q.options.shape_name = "s";
+    q.options.shape_about = about;
+    q.options.shape_schema = str_of(schema);
+    buf_init(&put.body, 1u << 20);
+    rc = p == &provider_bedrock ? bedrock_write(arena, &q, &put.body, &err) : p->format->co_put(arena, &q, &put, &err);
+    if (!ok(rc == 0 && buf_append(&put.body, "", 1) == 0 && strstr(put.body.p, text) != NULL, "%s: %s", p->kind, name)) {
+        diag("  got %d %s", rc, put.body.p);
+    }
+    buf_free(&put.body);
+}
+
+static void test_shapes(void)
+{
+    static const char plain[] = "{\"type\":\"object\"}", told[] = "{\"description\":\"own\"}";
+
+    puts_shape(&provider_openai, "a book", plain, "'schema':{'type':'object'},'strict':false,'description':'a book'}", "what the answer is for");
+    puts_shape(&provider_openai, NULL, plain, "'schema':{'type':'object'},'strict':false}", "and nothing");
+    puts_shape(&provider_responses, "a book", plain, "'schema':{'type':'object'},'strict':false,'description':'a book'}", "what the answer is for");
+    puts_shape(&provider_bedrock, "a book", plain, "'name':'s','description':'a book','schema':'{", "what the answer is for");
+    puts_shape(&provider_anthropic, "a book", plain, "'schema':{'type':'object','description':'a book'}", "in the schema");
+    puts_shape(&provider_anthropic, "a book", told, "'schema':{'description':'a book\\nown'}", "before its own words");
+    puts_shape(&provider_anthropic, NULL, told, "'schema':{'description':'own'}", "and nothing");
+    puts_shape(&provider_gemini, "a book", plain, "'responseJsonSchema':{'type':'object','description':'a book'}", "in the schema");
+}
+
 /* The detail and the code of an answer of this status and body. */
 static void fails(const provider_t *p, int status, const char *body, const char *want, const char *name)
 {
@@ -190,6 +232,7 @@ int main(void)
     test_gemini();
     test_others();
     test_errors();
+    test_shapes();
     arena_free(arena);
     return done_testing();
 }

@@ -142,9 +142,9 @@ static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_too
     const char   *at = face_field(c, path, "function");
     const json_t *f = json_object_get(v, "function"), *schema = json_object_get(f, "parameters");
     const json_t *cache = json_object_get(v, "cache_control");
-    str_t         type = STR_NULL, name = STR_NULL, about = STR("");
+    str_t         type = STR("function"), name = STR_NULL, about = STR("");
 
-    if (face_text(c, path, v, "type", true, &type)) {
+    if (face_text(c, path, v, "type", false, &type)) {
         return -1;
     }
     if (!str_is(type, "function")) {
@@ -178,6 +178,7 @@ static int read_choice(face_call_t *c, const json_t *o, json_t *extra)
 {
     static const struct { const char *word; chat_choice_t choice; } words[] = {
         { "auto", CHOICE_AUTO }, { "none", CHOICE_NONE }, { "required", CHOICE_ANY },
+        { "any", CHOICE_ANY },          /* Mistral's clients */
     };
     const json_t *v = json_object_get(o, "tool_choice"), *parallel = json_object_get(o, "parallel_tool_calls");
     const char   *name = json_string_value(json_object_get(json_object_get(v, "function"), "name"));
@@ -207,11 +208,11 @@ static int read_choice(face_call_t *c, const json_t *o, json_t *extra)
 
 static int read_shape(face_call_t *c, const json_t *o, json_t *extra)
 {
-    static const char *const names[] = { "name", "schema", "strict", NULL };
+    static const char *const names[] = { "name", "schema", "strict", "description", NULL };
     const char     *at = "response_format.json_schema";
     const json_t   *v = json_object_get(o, "response_format"), *s = json_object_get(v, "json_schema");
     chat_options_t *to = &c->q.options;
-    str_t           type = STR_NULL, name = STR("answer");
+    str_t           type = STR_NULL, name = STR("answer"), about = STR_NULL;
 
     if (v == NULL || json_is_null(v)) {
         return 0;
@@ -229,17 +230,20 @@ static int read_shape(face_call_t *c, const json_t *o, json_t *extra)
         to->shape = SHAPE_JSON;
         return 0;
     }
-    if (!str_is(type, "json_schema") || json_is_string(json_object_get(s, "description"))) {
+    if (!str_is(type, "json_schema")) {
         return keep(extra, o, "response_format");
     }
     if (!json_is_object(json_object_get(s, "schema"))) {
         return face_refuse(c, "response_format.json_schema.schema", "must be a JSON Schema, which is an object");
     }
-    if (face_members(c, at, s, names) || face_text(c, at, s, "name", false, &name) || face_flag(c, at, s, "strict", &to->shape_strict)) {
+    if (face_members(c, at, s, names) || face_text(c, at, s, "name", false, &name) || face_flag(c, at, s, "strict", &to->shape_strict)
+        || face_text(c, at, s, "description", false, &about))
+    {
         return -1;
     }
     to->shape = SHAPE_SCHEMA;
     to->shape_name = name.p;
+    to->shape_about = about.n > 0 ? about.p : NULL;
     to->shape_schema = str_of(json_text(c->arena, json_object_get(s, "schema")));
     return 0;
 }

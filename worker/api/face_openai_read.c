@@ -38,6 +38,9 @@ static int read_image(face_call_t *c, const char *path, const json_t *v, chat_pa
     str_t         url = STR_NULL, detail = STR_NULL;
 
     p->kind = PART_IMAGE;
+    if (json_is_string(o)) {            /* as it was at first, and as Mistral's clients have it */
+        return read_place(c, at, json_str(v, "image_url", STR_NULL), true, p);
+    }
     if (face_members(c, at, o, names) || face_text(c, at, o, "url", true, &url) || face_text(c, at, o, "detail", false, &detail)) {
         return -1;
     }

@@ -127,7 +127,7 @@ static int read_choice(face_call_t *c, const json_t *o, json_t *extra)
 }
 
 /* "text.format". */
-static int read_format(face_call_t *c, const json_t *v, json_t *kept)
+static int read_format(face_call_t *c, const json_t *v)
 {
     static const char *const names[] = { "type", "name", "schema", "strict", "description", NULL };
     const char     *at = "text.format";
@@ -156,9 +156,7 @@ static int read_format(face_call_t *c, const json_t *v, json_t *kept)
     to->shape = SHAPE_SCHEMA;
     to->shape_name = name.p;
     to->shape_schema = str_of(json_text(c->arena, json_object_get(v, "schema")));
-    if (about.n > 0) {
-        json_object_set_new(kept, "format", json_pack("{s:s}", "description", about.p));
-    }
+    to->shape_about = about.n > 0 ? about.p : NULL;
     return 0;
 }
 
@@ -171,7 +169,7 @@ static int read_text(face_call_t *c, const json_t *o, json_t *extra)
     str_t         verbosity = STR_NULL;
 
     if (face_members(c, "text", v, names) || face_text(c, "text", v, "verbosity", false, &verbosity)
-        || read_format(c, json_object_get(v, "format"), kept))
+        || read_format(c, json_object_get(v, "format")))
     {
         return -1;
     }

@@ -16,7 +16,7 @@
 #include "base/json.h"
 #include "base/util.h"
 #include "llm/anthropic_read.h"
-#include "llm/format.h"
+#include "llm/body.h"
 
 #define KIND        "anthropic"
 #define VERSION     "2023-06-01"    /* of the API; the only one there is */
@@ -356,6 +356,17 @@ static void put_thinking(put_t *p, int64_t budget)
     }
 }
 
+static void put_schema(put_t *p, const chat_options_t *o)
+{
+    json_t *v = o->shape_about != NULL ? json_own(p->a, body_shape(p->a, o, KIND, p->err)) : NULL;
+
+    if (o->shape_about != NULL && v == NULL) {
+        p->rc = SI_EINVAL;
+    } else {
+        put_raw(p, v != NULL ? str_of(json_text(p->a, v)) : o->shape_schema);
+    }
+}
+
 static void put_output(put_t *p, const chat_options_t *o)
 {
     bool effort = o->effort != NULL && !is_effort(o, "none"), schema = o->shape == SHAPE_SCHEMA;
@@ -375,7 +386,7 @@ static void put_output(put_t *p, const chat_options_t *o)
     }
     if (schema) {
         put(p, effort ? ",\"format\":{\"type\":\"json_schema\",\"schema\":" : "\"format\":{\"type\":\"json_schema\",\"schema\":");
-        put_raw(p, o->shape_schema);
+        put_schema(p, o);
         put(p, "}");
     }
     put(p, "}");

@@ -508,6 +508,9 @@ static void put_shape(writer_t *w)
         if (o->shape_name != NULL) {
             member_str(w, "name", str_of(o->shape_name));
         }
+        if (o->shape_about != NULL) {
+            member_str(w, "description", str_of(o->shape_about));
+        }
         member_str(w, "schema", o->shape_schema);
         put(w, "}}}}");
     }

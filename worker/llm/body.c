@@ -22,6 +22,17 @@ json_t *body_object(arena_t *a, str_t text, const char *kind, const char *what, 
     return v;
 }
 
+json_t *body_shape(arena_t *a, const chat_options_t *o, const char *kind, llm_error_t *err)
+{
+    json_t *schema = body_object(a, o->shape_schema, kind, "schema", err);
+    str_t   own = json_str(schema, "description", STR_NULL);
+
+    if (schema != NULL && o->shape_about != NULL) {
+        json_object_set_new(schema, "description", own.n == 0 ? json_string(o->shape_about) : json_sprintf("%s\n%s", o->shape_about, own.p));
+    }
+    return schema;
+}
+
 json_t *body_url(arena_t *a, const chat_part_t *p)
 {
     size_t head;

@@ -7,6 +7,8 @@
 json_t *body_str(str_t s);
 /* JSON text of the client's, a schema or arguments; NULL with *err "unsupported" when it is no object. what: "arguments", … */
 json_t *body_object(arena_t *a, str_t text, const char *kind, const char *what, llm_error_t *err);
+/* The schema of the answer, for formats that have no place for what it is for: "description" says that. NULL as body_object(). */
+json_t *body_shape(arena_t *a, const chat_options_t *o, const char *kind, llm_error_t *err);
 /* "data:image/png;base64,…" of a part with media, else its URL. */
 json_t *body_url(arena_t *a, const chat_part_t *p);
 /* A number unless it is NAN, a whole number unless it is below 0. */

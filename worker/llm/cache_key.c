@@ -98,6 +98,7 @@ static void put_options(EVP_MD_CTX *h, const chat_options_t *o)
     }
     word(h, o->effort);
     word(h, o->shape_name);
+    word(h, o->shape_about);
     text(h, o->shape_schema);
     word(h, extra);
     word(h, extra != NULL ? o->dialect : NULL);

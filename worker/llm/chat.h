@@ -68,6 +68,7 @@ typedef struct {
     int                parallel;    /* calls of tools in one answer: 0, 1, or -1: not given */
     chat_shape_t       shape;
     const char        *shape_name;  /* SHAPE_SCHEMA */
+    const char        *shape_about; /* what it is for, or NULL */
     str_t              shape_schema;
     bool               shape_strict;
     const char        *end_user;    /* opaque id for the provider's abuse checks, or NULL */

@@ -301,7 +301,7 @@ static int put_shape(json_t *config, arena_t *a, const chat_options_t *o, llm_er
         json_object_set_new(config, "responseMimeType", json_string("application/json"));
     }
     if (o->shape == SHAPE_SCHEMA) {
-        schema = body_object(a, o->shape_schema, KIND, "schema", err);
+        schema = body_shape(a, o, KIND, err);
         if (schema == NULL) {
             return SI_EINVAL;
         }

@@ -222,8 +222,8 @@ static int put_shape(json_t *body, arena_t *a, const chat_options_t *o, llm_erro
     if (schema == NULL) {
         return SI_EINVAL;
     }
-    json_object_set_new(body, "text", json_pack("{s:{s:s,s:s,s:o,s:b}}", "format", "type", "json_schema", "name",
-                        o->shape_name != NULL ? o->shape_name : "answer", "schema", schema, "strict", o->shape_strict));
+    json_object_set_new(body, "text", json_pack("{s:{s:s,s:s,s:o,s:b,s:s*}}", "format", "type", "json_schema", "name",
+                        o->shape_name != NULL ? o->shape_name : "answer", "schema", schema, "strict", o->shape_strict, "description", o->shape_about));
     return 0;
 }
 
