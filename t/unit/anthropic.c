@@ -102,7 +102,7 @@ static void co_test_request(void)
 static void test_messages(void)
 {
     static const chat_part_t sys[] = { T("one"), { .kind = PART_TEXT, .text = { "two", 3 }, .cache = true, .cache_ttl = "1h" } };
-    static const chat_part_t none[] = { T("") }, user[] = { T("a"), T("") }, more[] = { T("b") }, later[] = { T("now speak German") };
+    static const chat_part_t none[] = { T("") }, user[] = { T("a"), T(""), T(" \n") }, blank[] = { T("\n\n") }, more[] = { T("b") }, later[] = { T("now speak German") };
     static const chat_part_t said[] = {
         { .kind = PART_REASONING, .text = { "hm", 2 }, .signature = { "sig", 3 } }, { .kind = PART_REDACTED, .text = { "xx", 2 } }, T("so"),
         { .kind = PART_CALL, .id = "c1", .name = "f", .text = { "{ \"x\": 1.50 }", 13 } }, { .kind = PART_CALL, .id = "c2", .name = "g", .cache = true },
@@ -111,7 +111,7 @@ static void test_messages(void)
     static const chat_part_t one[] = { { .kind = PART_RESULT, .id = "c1", .parts = inner, .nparts = 2 } };
     static const chat_part_t two[] = { { .kind = PART_RESULT, .id = "c2", .name = "g", .failed = true, .cache = true, .cache_ttl = "5m" } };
     static const chat_message_t chat[] = {
-        { CHAT_SYSTEM, sys, 2 }, { CHAT_SYSTEM, none, 1 }, { CHAT_SYSTEM, later, 1 }, { CHAT_USER, user, 2 }, { CHAT_ASSISTANT, none, 1 },
+        { CHAT_SYSTEM, sys, 2 }, { CHAT_SYSTEM, none, 1 }, { CHAT_SYSTEM, later, 1 }, { CHAT_USER, user, 3 }, { CHAT_ASSISTANT, none, 1 }, { CHAT_ASSISTANT, blank, 1 },
         { CHAT_USER, more, 1 }, { CHAT_ASSISTANT, said, 5 }, { CHAT_USER, one, 1 }, { CHAT_USER, two, 1 }, { CHAT_SYSTEM, later, 1 }, { CHAT_USER, more, 1 },
     };
     llm_request_t q;

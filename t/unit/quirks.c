@@ -41,6 +41,9 @@ static const char *told(reply_t *r, int rc)
     } else {
         (void) buf_printf(&b, "%s %lld/%lld", r->result.finish, (long long) r->result.input_tokens, (long long) r->result.output_tokens);
         (void) buf_printf(&b, r->result.unsaid > 0 ? " -%zu" : "%.0zu", r->result.unsaid);
+        if (r->result.cached_tokens + r->result.cache_write_tokens > 0) {
+            (void) buf_printf(&b, " cached %lld+%lld", (long long) r->result.cached_tokens, (long long) r->result.cache_write_tokens);
+        }
     }
     out = arena_printf(arena, "%.*s", (int) b.n, b.p);
     buf_free(&b);
@@ -111,9 +114,24 @@ static void test_openai(void)
 
     streams(p, DELTA("'content':'a','annotations':[{'type':'url_citation'}]") DELTA("'images':[{'type':'image_url'}]") STOP USED DONE, "text a; stop 3/2 -2", "a citation and a picture are counted");
     whole(p, BODY("'content':'a','audio':{'id':'x','data':'AAAA'}", "'finish_reason':'stop'"), "text a; stop 3/2 -1", "and a sound");
+    streams(p, DELTA("'content':'a'") "{'choices':[{'index':0,'delta':{'content':'b'},'finish_reason':null,'error':{'code':502,'message':'upstream'}}]}\n" DONE, "text ab; provider_unavailable", "an error of the choice");
+    whole(p, BODY("'content':'a'", "'finish_reason':null,'error':{'code':429,'message':'upstream'}"), "text a; provider_rate_limited", "and whole");
+    streams(p, DELTA("'content':'a'") "{'choices':[],'x_groq':{'id':'x','error':'over capacity'}}\n" DONE, "text a; provider_unavailable", "an error of Groq's");
     streams(p, DELTA("'content':'a'") "{'choices':[{'index':0,'delta':{},'finish_reason':'abort'}]}\n" DONE, "text a; answer_cut", "an answer that was given up");
     streams(p, DELTA("'content':'a'") "{'choices':[{'index':0,'delta':{},'finish_reason':'network_error'}]}\n" DONE, "text a; answer_cut", "or cut");
     streams(p, DELTA("'content':'a'") "{'choices':[{'index':0,'delta':{},'finish_reason':'sensitive'}]}\n" USED DONE, "text a; content_filter 3/2", "or filtered, in Zhipu's word");
+}
+
+#define COUNTS(more)  DELTA("'content':'a'") STOP "{'choices':[],'usage':{'prompt_tokens':30,'completion_tokens':2," more "}}\n" DONE
+
+static void test_usage(void)
+{
+    const provider_t *p = &provider_openai;
+
+    streams(p, COUNTS("'prompt_tokens_details':{'cached_tokens':7,'cache_write_tokens':5}"), "text a; stop 30/2 cached 7+5", "what the cache gave and took");
+    streams(p, COUNTS("'prompt_tokens_details':{'cached_tokens':0},'cache_read_input_tokens':7,'cache_creation_input_tokens':5"), "text a; stop 30/2 cached 7+5", "in Anthropic's words");
+    streams(p, COUNTS("'prompt_cache_hit_tokens':7,'prompt_cache_miss_tokens':23"), "text a; stop 30/2 cached 7+0", "in DeepSeek's");
+    streams(p, COUNTS("'num_cached_tokens':7,'prompt_tokens_details':null"), "text a; stop 30/2 cached 7+0", "in Mistral's");
 }
 
 #define SAID(t, f)  "{'candidates':[{'content':{'parts':[{'text':'" t "'}]},'finishReason':" f "}],'usageMetadata':"
@@ -229,6 +247,7 @@ int main(void)
 {
     arena = arena_new(65536);
     test_openai();
+    test_usage();
     test_gemini();
     test_others();
     test_errors();

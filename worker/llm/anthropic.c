@@ -211,9 +211,15 @@ static void put_part(put_t *p, const chat_part_t *part)
     put(p, "}");
 }
 
+/* An empty text is refused, and a message of blank ones: "text content blocks must contain non-whitespace text". */
 static bool says_nothing(const chat_part_t *part)
 {
-    return part->kind == PART_TEXT && part->text.n == 0;
+    size_t n = 0;
+
+    while (n < part->text.n && memchr(" \t\r\n", part->text.p[n], 4) != NULL) {
+        n++;
+    }
+    return part->kind == PART_TEXT && n == part->text.n;
 }
 
 /* inner: of a tool's result. */

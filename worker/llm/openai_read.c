@@ -135,22 +135,23 @@ int openai_read_finish(reply_t *r, str_t reason)
     return openai_end_calls(r);
 }
 
-/* The first of these members that says a number, or 0. */
-static int64_t count_of(const json_t *const *objects, const char *const *names, size_t n)
+/* What the usage or its details say under one of these names, or 0. */
+static int64_t count_of(const json_t *usage, const json_t *details, const char *const *names)
 {
-    int64_t v = -1;
+    int64_t v = 0;
 
-    for (size_t i = 0; i < n && v < 0; i++) {
-        v = reply_count(objects[i], names[i]);
+    for (; *names != NULL; names++) {
+        v = SI_MAX(v, reply_count(details, *names));
+        v = SI_MAX(v, reply_count(usage, *names));
     }
-    return SI_MAX(v, 0);
+    return v;
 }
 
 static void read_usage(reply_t *r, const json_t *u)
 {
     int64_t in = reply_count(u, "prompt_tokens"), out = reply_count(u, "completion_tokens"), total = reply_count(u, "total_tokens");
     const json_t *in_details = json_object_get(u, "prompt_tokens_details"), *out_details = json_object_get(u, "completion_tokens_details");
-    int64_t reasoning = count_of((const json_t *[]) { out_details, u }, (const char *[]) { "reasoning_tokens", "reasoning_tokens" }, 2);
+    int64_t reasoning = count_of(u, out_details, (const char *[]) { "reasoning_tokens", NULL });
 
     if (in < 0 || out < 0) {
         return;
@@ -161,8 +162,10 @@ static void read_usage(reply_t *r, const json_t *u)
     r->result.input_tokens = in;
     r->result.output_tokens = out;
     r->result.reasoning_tokens = reasoning;
-    r->result.cached_tokens = count_of((const json_t *[]) { in_details, u, u }, (const char *[]) { "cached_tokens", "prompt_cache_hit_tokens", "cached_tokens" }, 3);
-    r->result.cache_write_tokens = SI_MAX(reply_count(in_details, "cache_write_tokens"), 0);
+    /* OpenAI and most; DeepSeek; gateways in front of Anthropic; Mistral. */
+    r->result.cached_tokens = count_of(u, in_details, (const char *[]) { "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens",
+                                                                         "num_cached_tokens", NULL });
+    r->result.cache_write_tokens = count_of(u, in_details, (const char *[]) { "cache_write_tokens", "cache_creation_input_tokens", NULL });
 }
 
 static void read_common(reply_t *r, const json_t *v)
@@ -175,13 +178,17 @@ static void read_common(reply_t *r, const json_t *v)
 
 static int read_choice(reply_t *r, const json_t *choice, const char *member)
 {
-    int rc;
+    const json_t *error = json_object_get(choice, "error");     /* of OpenRouter, when what stands behind it breaks off */
+    int           rc;
 
     if (json_integer_value(json_object_get(choice, "index")) != 0) {
         return 0;                       /* one answer was asked for */
     }
     rc = read_delta(r, json_object_get(choice, member));
     rc = rc != 0 ? rc : openai_read_calls(r, json_object_get(choice, member), strcmp(member, "message") == 0);
+    if (rc == 0 && json_is_object(error)) {
+        return read_error(r, choice, error);
+    }
     return rc != 0 ? rc : openai_read_finish(r, json_str(choice, "finish_reason", STR_NULL));
 }
 
@@ -197,6 +204,9 @@ static int read_chunk(reply_t *r, const json_t *v, const char *member)
     read_common(r, v);
     json_array_foreach(json_object_get(v, "choices"), i, choice) {
         rc = rc != 0 ? rc : read_choice(r, choice, member);
+    }
+    if (rc == 0 && reply_string(json_object_get(json_object_get(v, "x_groq"), "error")).n > 0) {
+        return reply_error(r, 0, reply_string(json_object_get(json_object_get(v, "x_groq"), "error")));
     }
     return rc;
 }
