@@ -24,8 +24,9 @@ models:
   alone: { provider: fake, upstream: fake-1 }
 default_model: free
 agents:
-  @{[join "\n  ", map { "$_: { model: free }" } qw(one two dies lost shared closed hurried flushed)]}
+  @{[join "\n  ", map { "$_: { model: free }" } qw(one two dies lost shared closed hurried flushed greedy)]}
   spender: { model: dear }
+  spender2: { model: wide }
   burst: { model: wide }
   chatty: { model: wide, over_budget_keep: 50, over_budget_models: [free] }
   proud: { model: dear }
@@ -35,9 +36,11 @@ budgets:
   closed: { per: all, agent: closed, period: total, calls: 100, away: closed }
   spender: { per: all, agent: spender, period: total, dollars: 0.0001 }
   chatty: { per: all, agent: chatty, period: total, dollars: 0.00015 }
+  spender2: { per: all, agent: spender2, period: total, dollars: 1000000000 }
   proud: { per: user, agent: proud, period: month, dollars: 0.000005 }
 rates:
   hurried: { per: user, agent: hurried, requests: 2 }
+  greedy: { per: user, agent: greedy, tokens: 1000 }
   narrow: { per: all, model: narrow, tokens: 30 }
   alone: { per: all, model: alone, requests: 60 }
 YAML
@@ -196,6 +199,26 @@ subtest 'rates' => sub {
     is $used[-1], 'free', 'past them the next model of the route';
     is passed(race('alone', 60, undef, $one)), 60, 'a model without a next one';
     is chat($one, 'alone')->{status}, 200, 'is waited for, as it is not for long';
+};
+
+subtest 'numbers that no call has' => sub {
+    my $most = '9223372036854775807';
+    my $body = qq({"model":"greedy","messages":[{"role":"user","content":"Hello"}],"max_tokens":$most});
+    $model->default(kind => 'step');
+    my $n = $model->count;
+    my $first = $one->stream(POST => $path, $body);
+    $model->wait_request($n + 1);
+    is $one->json(POST => $path, $body)->{status}, 429, 'a client that asks for the longest answer there is takes all of its rate';
+    $model->finish($n + 1);
+    $first->until_end;
+    is $first->status, 200, 'and has its answer';
+    $model->default(kind => 'tokens', tokens => 5, usage => { map { ($_ => JSON::PP->new->decode($most)) } qw(prompt_tokens completion_tokens total_tokens) });
+    is chat($one, 'spender2')->{status}, 200, 'a provider that counts so';
+    poll_until { calls('spender2') == 1 } 30, 'the ledger to have it';
+    is_deeply [$one->pg("SELECT estimated, input_tokens < 100, output_tokens < 100 FROM usage WHERE agent = 'spender2'")], [['t', 't', 't']], 'is not believed';
+    is counter(spender2 => 'held'), 0, 'the budget is settled';
+    is counter(spender2 => 'used'), ledger('spender2'), 'with what the ledger says';
+    $model->default(kind => 'tokens', tokens => 5);
 };
 
 subtest 'the budget of a key' => sub {

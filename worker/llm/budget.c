@@ -35,7 +35,7 @@ static int64_t price_of(const account_t *c, int64_t output)
 
 static void want(const account_t *c, rule_t *rules, size_t n)
 {
-    int64_t output = c->output_max >= 0 ? c->output_max : (int64_t) proc.conf->budget_output;
+    int64_t output = SI_MIN(c->output_max >= 0 ? c->output_max : (int64_t) proc.conf->budget_output, (int64_t) CHAT_TOKENS_MAX);
 
     for (size_t i = 0; i < n; i++) {
         counter_t *k = &rules[i].counter;

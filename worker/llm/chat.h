@@ -118,6 +118,12 @@ typedef struct {
     const char *id, *name;          /* CHAT_CALL */
 } chat_event_t;
 
+/*
+ * No call has more tokens, of any kind: a hundred times the largest context of today. What says more, a client or a provider, is not
+ * believed, so that sums and prices of them stay within an int64_t, and within the 2^53 of a script in Redis.
+ */
+#define CHAT_TOKENS_MAX  1000000000
+
 typedef struct {
     int64_t input_tokens;           /* all, cached ones too; -1: the provider has not said */
     int64_t output_tokens;          /* all, reasoning too; -1 */

@@ -297,8 +297,9 @@ void reply_name(char *to, size_t cap, str_t s)
 int64_t reply_count(const json_t *o, const char *name)
 {
     const json_t *v = json_object_get(o, name);
+    json_int_t    n = json_is_integer(v) ? json_integer_value(v) : -1;
 
-    return json_is_integer(v) && json_integer_value(v) >= 0 ? (int64_t) json_integer_value(v) : -1;
+    return n <= CHAT_TOKENS_MAX ? (int64_t) SI_MAX(n, -1) : -1;
 }
 
 str_t reply_string(const json_t *v)

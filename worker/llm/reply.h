@@ -47,7 +47,7 @@ int  reply_too_large(reply_t *r);
 int  reply_error(reply_t *r, int status, str_t message);
 /* A provider's message for people: cut, on one line, without keys. In the arena, or "". */
 const char *reply_clean(arena_t *arena, const char *secret, str_t text);
-/* A provider's number, or -1 when o has no such member that is a whole number >= 0. */
+/* A provider's number, or -1 when o has no such member that is a whole number from 0 to CHAT_TOKENS_MAX. */
 int64_t reply_count(const json_t *o, const char *name);
 /* JSON string as str_t, else {NULL, 0}. */
 str_t   reply_string(const json_t *v);
