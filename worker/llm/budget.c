@@ -22,6 +22,7 @@ struct budget_hold {
     char     id[UUID_LEN + 1];
     const char *tenant;         /* or NULL */
     bool     local;             /* of this worker's share */
+    bool     doubtful;          /* Redis was asked, and may have reserved */
     size_t   n;
     rule_t   rules[];
 };
@@ -43,30 +44,31 @@ static void want(const account_t *c, rule_t *rules, size_t n)
     }
 }
 
-/* NULL: no rule holds. */
-static struct budget_hold *co_gather(const account_t *c)
+/* *out NULL: no rule holds. 0, or SI_E*: nobody can say what the key may use. */
+static int co_gather(const account_t *c, struct budget_hold **out)
 {
     const gateway_spec_t *s = c->spec;
     arena_t              *a = arena_new(2048);
     struct budget_hold   *h = arena_calloc(a, sizeof *h + RULES_MAX * sizeof h->rules[0]);
     budget_call_t         call = { .tenant = s->tenant, .user = s->user, .key = s->key, .agent = s->agent, .model = c->model };
     allowance_t           own;
-    int                   n;
+    int                   n = 0, rc = s->key != NULL ? co_allowance(a, s->tenant, s->user, s->key, &own) : SI_ENOENT;
 
-    if (s->key != NULL && co_allowance(a, s->tenant, s->user, s->key, &own) == 0) {
-        call.allowance = &own;
-    }
-    n = budget_rules(a, proc.conf, &call, c->started, h->rules);
+    *out = NULL;
+    call.allowance = rc == 0 ? &own : NULL;
+    rc = rc == SI_ENOENT ? 0 : rc;
+    n = rc == 0 ? budget_rules(a, proc.conf, &call, c->started, h->rules) : 0;
     if (n == 0) {
         arena_free(a);
-        return NULL;
+        return rc;
     }
     h->arena = a;
     h->tenant = s->tenant;
     h->n = n < 0 ? 0 : (size_t) n;
     memcpy(h->id, c->id, sizeof h->id);
     want(c, h->rules, h->n);
-    return h;
+    *out = h;
+    return 0;
 }
 
 /* --- Redis --- */
@@ -267,6 +269,7 @@ static int co_hold(struct budget_hold *h, bool *money, llm_error_t *err)
         return reserve_local(h, money, err);
     }
     rc = co_ask(h, &why);
+    h->doubtful = rc != 0 && rc != SI_EDENIED;
     if (rc == SI_ECANCELED) {
         return rc;
     }
@@ -276,6 +279,17 @@ static int co_hold(struct budget_hold *h, bool *money, llm_error_t *err)
     }
     tell_away(why);
     return reserve_local(h, money, err);
+}
+
+/* What Redis may have reserved for a call that is not made after all; if it has not, this does nothing. */
+static void co_give_back(void *arg)
+{
+    struct budget_hold *h = arg;
+    counter_t          *list = arena_calloc(h->arena, h->n * sizeof *list);
+
+    collect(h, list);
+    (void) co_counters_settle(h->arena, h->id, true, list, h->n);
+    arena_free(h->arena);
 }
 
 int co_budget_reserve(const account_t *account, struct budget_hold **hold, bool *money, llm_error_t *err)
@@ -288,12 +302,16 @@ int co_budget_reserve(const account_t *account, struct budget_hold **hold, bool 
     if (proc.budgets == NULL || (proc.conf->nbudgets + proc.conf->nrates == 0 && account->spec->key == NULL)) {
         return 0;
     }
-    h = co_gather(account);
-    if (h == NULL) {
-        return 0;
+    rc = co_gather(account, &h);
+    if (rc != 0 || h == NULL) {
+        return rc == 0 || rc == SI_ECANCELED ? rc : refuse_unknown(err);
     }
     budget_sweep();
     rc = co_hold(h, money, err);
+    if (rc != 0 && h->doubtful) {
+        co_spawn("give back", co_give_back, h);
+        return rc;
+    }
     if (rc != 0) {
         arena_free(h->arena);
         return rc;
@@ -341,11 +359,12 @@ int co_budget_look(arena_t *a, const char *tenant, const char *user, const char 
     counter_t    *list = arena_calloc(a, RULES_MAX * sizeof *list);
     budget_call_t call = { .tenant = tenant, .user = user, .key = key };
     allowance_t   own;
-    int           all, n = 0, rc;
+    int           all, n = 0, rc = key != NULL ? co_allowance(a, tenant, user, key, &own) : SI_ENOENT;
 
-    if (key != NULL && co_allowance(a, tenant, user, key, &own) == 0) {
-        call.allowance = &own;
+    if (rc != 0 && rc != SI_ENOENT) {
+        return rc;
     }
+    call.allowance = rc == 0 ? &own : NULL;
     all = budget_rules(a, proc.conf, &call, clock_wall_ms(), rules);
     for (int i = 0; i < all; i++) {
         if (rules[i].spent.tenant != NULL) {

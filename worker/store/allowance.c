@@ -9,7 +9,9 @@
 #include "conf/conf.h"
 #include "store/rows.h"
 
-#define KEPT_MAX  16384
+#define KEPT_MAX       16384
+#define STALE_WAIT_MS  1000     /* what was known waits no longer for an answer */
+#define PAUSE_MS       5000     /* and is asked about no sooner again when none comes */
 
 typedef struct {
     hash_node_t node;
@@ -59,7 +61,7 @@ static kept_t *place(const char *key)
     return k;
 }
 
-static int co_ask(const char *tenant, const char *user, const char *key, kept_t **out)
+static int co_ask(const char *tenant, const char *user, const char *key, uint64_t deadline)
 {
     arena_t    *a = arena_new(2048);
     pg_batch_t *b = pg_batch(a, tenant, user);
@@ -68,9 +70,9 @@ static int co_ask(const char *tenant, const char *user, const char *key, kept_t 
 
     pg_add(b, "SELECT budget_micros, budget_calls, budget_period, requests_per_minute, tokens_per_minute FROM api_key"
               " WHERE tenant_id = $1 AND user_id = $2 AND key_id = $3", 3, tenant, user, key);
-    rc = co_store_run(b, "pg:allowance");
+    rc = co_pg(b, "pg:allowance", deadline);
     if (rc == 0) {
-        k = *out = place(key);
+        k = place(key);
         k->until = clock_ms() + proc.conf->auth_cache;
         k->is = (allowance_t) { .period = "month" };
         if (pg_rows(b, 0) > 0) {
@@ -85,13 +87,17 @@ static int co_ask(const char *tenant, const char *user, const char *key, kept_t 
 
 int co_allowance(arena_t *a, const char *tenant, const char *user, const char *key, allowance_t *out)
 {
-    kept_t *k = find(key);
-    int     rc = 0;
+    kept_t  *k = find(key);
+    uint64_t now = clock_ms();
+    int      rc = 0;
 
-    if (k == NULL || clock_ms() >= k->until) {
-        rc = co_ask(tenant, user, key, &k);
-        k = rc == 0 ? k : find(key);            /* while Postgres is away, what it said last */
+    if (k == NULL) {
+        rc = co_ask(tenant, user, key, now + STORE_DEADLINE_MS);
+    } else if (now >= k->until) {
+        k->until = now + PAUSE_MS;              /* others go on with what it said last, and so does this call while Postgres is away */
+        (void) co_ask(tenant, user, key, now + STALE_WAIT_MS);
     }
+    k = find(key);
     if (k == NULL) {
         return rc;
     }

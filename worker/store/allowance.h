@@ -1,4 +1,7 @@
-/* What an API key may use, as Postgres has it: kept for auth.cache, 16,384 keys at most. */
+/*
+ * What an API key may use, as Postgres has it: kept for auth.cache, 16,384 keys at most. While Postgres is away, what it said last
+ * holds, and nobody waits for it for more than a second.
+ */
 #ifndef SI_ALLOWANCE_H
 #define SI_ALLOWANCE_H
 
@@ -8,13 +11,13 @@
 typedef struct {
     int64_t     dollars;                /* millionths, in `period` */
     int64_t     calls;                  /* of models, in `period` */
-    const char *period;                 /* "day", "month" or "total" */
+    const char *period;                 /* "hour", "day", "month" or "total" */
     int64_t     requests, tokens;       /* a minute */
 } allowance_t;
 
 /* Sets proc.allowances. */
 void allowances_init(void);
-/* *out in the arena. 0; SI_ENOENT: the key has none of its own; SI_E*: nobody can say. */
+/* *out in the arena. 0; SI_ENOENT: the key has none of its own; SI_E*: nobody can say, nor ever could. */
 int  co_allowance(arena_t *a, const char *tenant, const char *user, const char *key, allowance_t *out);
 
 #endif
