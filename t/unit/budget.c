@@ -137,6 +137,10 @@ static void shares(void)
     is_int(local_doubted(l, &c, 20, 41 + LOCAL_LAG_MS), 1, "and again when the ledger has it");
     local_heard(l, &c, 20, 41 + LOCAL_LAG_MS);
     is_int(local_doubted(l, &c, 20, 50 + LOCAL_LAG_MS), -1, "but not for ever");
+    local_sum(l, &c, 500);
+    ok(local_summing(l, &c, 499) && !local_summing(l, &c, 500) && !local_summing(l, &b, 0), "a sum is under way for so long at most");
+    local_sum(l, &c, 0);
+    ok(!local_summing(l, &c, 499), "or until it is over");
     while (n < 100 && local_allows(l, &b, 1, 4, 1000)) {
         local_take(l, &b);
         n++;

@@ -71,8 +71,8 @@ static void co_test_window(arena_t *a)
     is_int(co_field(a, "si:{budget}:w2", "held"), 2, "and nothing is held in the other");
     c[0].used = 0;
     c[1].used = 5;
-    is_int(co_counters_settle(a, "a", false, c, 2), 0, "settled: less here, more there");
-    is_int(co_counters_settle(a, "a", false, c, 2), 0, "and again");
+    is_int(co_counters_settle(a, "a", false, 0, c, 2), 0, "settled: less here, more there");
+    is_int(co_counters_settle(a, "a", false, 0, c, 2), 0, "and again");
     is_int(co_reserve(a, "c", c, 2), 0, "so there is one");
     is_int(co_field(a, "si:{budget}:w1", "held"), 2, "held");
     is_int(co_field(a, "si:{budget}:w1", "used"), 1, "used");
@@ -92,17 +92,17 @@ static void co_test_loss(arena_t *a)
     is_int(co_reserve(a, "e", &c, 1), SI_ECONFLICT, "Redis has forgotten everything");
     c.base = 4;
     version = c.version;
-    is_int(co_counters_settle(a, "d", false, &c, 1), SI_ENOENT, "meanwhile a call that it has forgotten ends");
+    is_int(co_counters_settle(a, "d", false, 0, &c, 1), SI_ENOENT, "meanwhile a call that it has forgotten ends");
     is_int(co_reserve(a, "e", &c, 1), SI_ECONFLICT, "so a sum from before that is not taken");
     ok(c.version != version, "but one from now");
     c.base = 5;
     is_int(co_reserve(a, "e", &c, 1), 0, "is");
     is_int(co_field(a, c.key, "used"), 5, "as it is");
-    is_int(co_counters_settle(a, "d", false, &c, 1), 0, "it ends again");
+    is_int(co_counters_settle(a, "d", false, 0, &c, 1), 0, "it ends again");
     is_int(co_field(a, c.key, "used"), 5, "which does not count");
     c.doubt_ms = 60000;
     is_int(co_reserve(a, "x", &c, 1), 0, "what was summed up since is not doubted");
-    is_int(co_counters_settle(a, "x", false, &(counter_t) { .kind = COUNTER_WINDOW, .key = c.key, .until = c.until }, 1), 0, "over");
+    is_int(co_counters_settle(a, "x", false, 0, &(counter_t) { .kind = COUNTER_WINDOW, .key = c.key, .until = c.until }, 1), 0, "over");
     is_int(co_sleep(5, "test"), 0, "a moment later");
     c.doubt_ms = 0;
     is_int(co_reserve(a, "f", &c, 1), SI_ECONFLICT, "in doubt a sum is wanted, too");
@@ -110,6 +110,28 @@ static void co_test_loss(arena_t *a)
     c.doubt_ms = -1;
     c.base = 10;
     is_int(co_reserve(a, "f", &c, 1), SI_EDENIED, "with it there is nothing left");
+}
+
+/* Calls end all the time: the sum is taken in the end. */
+static void co_test_unrest(arena_t *a)
+{
+    counter_t c = window("si:{budget}:w5", 10, 1, -1);
+
+    is_int(co_reserve(a, "n", &c, 1), SI_ECONFLICT, "a counter that is not known");
+    is_int(co_counters_settle(a, "p", false, 0, &c, 1), SI_ENOENT, "a call ends of which Redis does not know");
+    c.base = 3;
+    is_int(co_reserve(a, "n", &c, 1), SI_ECONFLICT, "so that the sum is an old one");
+    c.version = -1;
+    is_int(co_reserve(a, "n", &c, 1), 0, "it may be taken all the same");
+    c.used = 2;
+    is_int(co_counters_settle(a, "q", false, 0, &c, 1), SI_ENOENT, "another call ends of which Redis does not know");
+    is_int(co_field(a, c.key, "used"), 5, "it counts, and the counter stays known");
+    is_int(co_counters_settle(a, "n", false, clock_wall_ms() - 60000, &c, 1), 0, "one that had ended before the sum was made");
+    is_int(co_field(a, c.key, "used"), 5, "is in it already");
+    is_int(co_field(a, c.key, "held"), 0, "and holds nothing");
+    is_int(co_reserve(a, "o", &c, 1), 0, "one more");
+    is_int(co_counters_settle(a, "o", false, clock_wall_ms() + 60000, &c, 1), 0, "that ended after it");
+    is_int(co_field(a, c.key, "used"), 7, "counts");
 }
 
 static void co_test_lapse(arena_t *a)
@@ -127,18 +149,18 @@ static void co_test_lapse(arena_t *a)
     is_int((long long) n, 1, "one has");
     ok(n == 1 && strcmp(list[0].id, "g") == 0 && str_is(list[0].what, "g's \"one\""), "it is g");
     c.used = 0;
-    is_int(co_counters_settle(a, "g", true, &c, 1), 0, "it is given back");
+    is_int(co_counters_settle(a, "g", true, 0, &c, 1), 0, "it is given back");
     is_int(co_field(a, c.key, "held"), 2, "h is still held");
-    is_int(co_counters_settle(a, "g", true, &c, 1), 0, "once");
+    is_int(co_counters_settle(a, "g", true, 0, &c, 1), 0, "once");
     is_int(co_field(a, c.key, "held"), 2, "only");
     c.used = 3;
-    is_int(co_counters_settle(a, "g", false, &c, 1), 0, "it was alive after all");
+    is_int(co_counters_settle(a, "g", false, 0, &c, 1), 0, "it was alive after all");
     is_int(co_field(a, c.key, "used"), 3, "and counts");
     is_int(co_counters_what(a, "h", &list[0]), 0, "what was said of h");
     ok(str_is(list[0].what, "h's \"two\""), "comes back");
     is_int(co_counters_what(a, "nobody", &list[0]), 0, "of what is not known");
     ok(list[0].what.n == 0, "nothing does");
-    is_int(co_counters_settle(a, "h", true, &c, 1), 0, "and counts with what it was");
+    is_int(co_counters_settle(a, "h", true, 0, &c, 1), 0, "and counts with what it was");
     is_int(co_field(a, c.key, "held"), 0, "nothing is held");
     is_int(co_field(a, c.key, "used"), 6, "all is used");
 }
@@ -152,10 +174,10 @@ static void co_test_bucket(arena_t *a)
     is_int(co_reserve(a, "j", &c, 1), SI_EDENIED, "no second time");
     ok(c.over && c.wait_ms > 15000 && c.wait_ms <= 20000, "200 more will be there in 20 s");
     c.used = 100;
-    is_int(co_counters_settle(a, "i", false, &c, 1), 0, "it took less");
+    is_int(co_counters_settle(a, "i", false, 0, &c, 1), 0, "it took less");
     is_int(co_reserve(a, "j", &c, 1), 0, "so there is enough");
     c.used = 2000;
-    is_int(co_counters_settle(a, "j", false, &c, 1), 0, "it took more than there was");
+    is_int(co_counters_settle(a, "j", false, 0, &c, 1), 0, "it took more than there was");
     c.want = 1;
     is_int(co_reserve(a, "k", &c, 1), SI_EDENIED, "which others wait for");
     ok(c.wait_ms > 140000, "for long");
@@ -171,6 +193,7 @@ static void co_main(void *arg)
     co_command(a, "FLUSHDB", NULL);
     co_test_window(a);
     co_test_loss(a);
+    co_test_unrest(a);
     co_test_lapse(a);
     co_test_bucket(a);
     co_command(a, "FLUSHDB", NULL);

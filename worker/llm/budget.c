@@ -13,8 +13,8 @@
 #include "run/co.h"
 #include "store/allowance.h"
 
-#define TRIES     4             /* sums that were old when they came */
-#define LAG_MS    300           /* the ledger has stored a call that has ended, unless Postgres is slow */
+#define TRIES     3             /* the last one takes the sum as it is: under load there is always somebody who settles meanwhile */
+#define SUM_MS    5000          /* a counter that is unknown is waited for */
 #define AWAY_MS   1000          /* while Redis is away, it is asked by one call in so long */
 
 struct budget_hold {
@@ -100,7 +100,7 @@ static int co_sum(arena_t *a, rule_t *rules, size_t nrules)
         }
         c->doubt_ms = -1;
     }
-    if (lost && co_sleep(LAG_MS, "budget:ledger") == SI_ECANCELED) {
+    if (lost && co_sleep(BUDGET_LAG_MS, "budget:ledger") == SI_ECANCELED) {
         return SI_ECANCELED;
     }
     rc = n > 0 ? co_store_spent(a, list, n) : 0;
@@ -111,28 +111,61 @@ static int co_sum(arena_t *a, rule_t *rules, size_t nrules)
     return rc;
 }
 
+static void mark_summing(const struct budget_hold *h, uint64_t until)
+{
+    for (size_t i = 0; i < h->n; i++) {
+        if (h->rules[i].counter.unknown) {
+            local_sum(proc.budgets->locals, &h->rules[i].counter, until);
+        }
+    }
+}
+
+/* The sums that Redis wants, once for all calls of this worker that need one. 1: somebody else has made it; 0, or SI_E*. */
+static int co_base(struct budget_hold *h, bool last)
+{
+    struct budgets *b = proc.budgets;
+    int             rc;
+
+    for (size_t i = 0; i < h->n; i++) {
+        if (h->rules[i].counter.unknown && local_summing(b->locals, &h->rules[i].counter, clock_ms())) {
+            rc = co_wait_in(&b->summed, "budget:sum", clock_ms() + SUM_MS);
+            return rc == 0 ? 1 : rc;
+        }
+    }
+    mark_summing(h, clock_ms() + SUM_MS);
+    rc = co_sum(h->arena, h->rules, h->n);
+    mark_summing(h, 0);
+    waiters_wake(&b->summed, 0);
+    for (size_t i = 0; i < h->n && last; i++) {
+        h->rules[i].counter.version = -1;
+    }
+    b->count.rebuilt += rc == 0;
+    return rc;
+}
+
 /* As co_counters_reserve(), with the sums that it wants. */
 static int co_ask(struct budget_hold *h, str_t *why)
 {
     counter_t *list = arena_calloc(h->arena, (h->n + 1) * sizeof *list);
     str_t      what = budget_what(h->arena, h->tenant, h->rules, h->n);
-    uint64_t   lapse = proc.conf->gateway_deadline + proc.conf->lease_ms;
-    int        rc = SI_ECONFLICT;
+    uint64_t   lapse = proc.conf->gateway_deadline + proc.conf->lease_ms, until = clock_ms() + SUM_MS;
+    int        rc = SI_ECONFLICT, base;
 
     for (size_t i = 0; i < h->n; i++) {
         h->rules[i].counter.doubt_ms = local_doubted(proc.budgets->locals, &h->rules[i].counter, proc.budgets->round, clock_ms());
     }
-    for (int tries = 0; rc == SI_ECONFLICT && tries < TRIES; tries++) {
+    *why = STR_NULL;
+    for (int tries = 1; rc == SI_ECONFLICT && tries <= TRIES && clock_ms() < until; ) {
         collect(h, list);
         rc = co_counters_reserve(h->arena, h->id, lapse, what.p, list, h->n, why);
         for (size_t i = 0; i < h->n; i++) {
             h->rules[i].counter = list[i];
         }
         if (rc == SI_ECONFLICT) {
-            int failed = co_sum(h->arena, h->rules, h->n);
-            proc.budgets->count.rebuilt += failed == 0;
-            rc = failed != 0 ? failed : rc;
-            *why = failed != 0 ? STR("Postgres cannot sum up what was spent") : STR("a counter does not come to rest");
+            base = co_base(h, tries == TRIES - 1);
+            rc = base < 0 ? base : rc;
+            tries += base == 0;
+            *why = base < 0 ? STR("Postgres cannot sum up what was spent") : STR("a counter does not come to rest");
         }
     }
     for (size_t i = 0; rc == 0 && i < h->n; i++) {
@@ -268,6 +301,7 @@ static int co_hold(struct budget_hold *h, bool *money, llm_error_t *err)
     if (b->away && clock_ms() < b->ask_at) {
         return reserve_local(h, money, err);
     }
+    b->ask_at = clock_ms() + AWAY_MS;       /* while it is away, one call waits for it, and no other */
     rc = co_ask(h, &why);
     h->doubtful = rc != 0 && rc != SI_EDENIED;
     if (rc == SI_ECANCELED) {
@@ -288,7 +322,7 @@ static void co_give_back(void *arg)
     counter_t          *list = arena_calloc(h->arena, h->n * sizeof *list);
 
     collect(h, list);
-    (void) co_counters_settle(h->arena, h->id, true, list, h->n);
+    (void) co_counters_settle(h->arena, h->id, true, 0, list, h->n);
     arena_free(h->arena);
 }
 
@@ -321,15 +355,17 @@ int co_budget_reserve(const account_t *account, struct budget_hold **hold, bool 
     return 0;
 }
 
-/* What the ledger has stored by then, or will have within a moment, is summed up anew when Redis was not told, or did not know. */
+/* What the ledger has stored by then, or will have within a moment, is summed up anew when Redis was not told. */
 static void co_settle(void *arg)
 {
     struct budget_hold *h = arg;
     counter_t          *list = arena_calloc(h->arena, h->n * sizeof *list);
     uint64_t            round = proc.budgets->round;
+    int                 rc;
 
     collect(h, list);
-    if (co_counters_settle(h->arena, h->id, false, list, h->n) != 0 || h->local || round != proc.budgets->round) {
+    rc = co_counters_settle(h->arena, h->id, false, 0, list, h->n);
+    if ((rc != 0 && rc != SI_ENOENT) || round != proc.budgets->round) {
         for (size_t i = 0; i < h->n; i++) {
             local_doubt(proc.budgets->locals, &list[i], clock_ms());
         }

@@ -5,6 +5,8 @@
 #include "llm/budget.h"
 #include "llm/budget_local.h"
 
+#define BUDGET_LAG_MS  300      /* the ledger has stored a call that has ended, unless Postgres is slow */
+
 /* Of one budget or rate, in this process. */
 typedef struct {
     uint64_t refused;
@@ -20,6 +22,7 @@ struct budgets {
     uint32_t  nodes;            /* 0: not known yet */
     uint64_t  counted;          /* clock_ms() when they were */
     bool      sweeping;
+    list_t    summed;           /* waiters: somebody else's sum is over */
     struct {
         size_t   outstanding;   /* reservations that are not settled */
         uint64_t rebuilt, shared, closed, lapsed;

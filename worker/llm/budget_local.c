@@ -8,6 +8,7 @@ typedef struct {
     bool        heard;
     uint64_t    doubt, again;   /* when it was doubted, and is once more; 0: never */
     uint64_t    round;          /* of Redis, when it was heard */
+    uint64_t    summing;        /* until then; 0: nobody sums it up */
     int64_t     left;           /* then */
     uint64_t    outage;         /* for which `share` was made */
     int64_t     share, taken;   /* a bucket: `taken` drains */
@@ -92,6 +93,18 @@ bool local_known(locals_t *l, const counter_t *c)
     const local_t *e = find(l, c);
 
     return e != NULL && e->heard;
+}
+
+void local_sum(locals_t *l, const counter_t *c, uint64_t until)
+{
+    place(l, c)->summing = until;
+}
+
+bool local_summing(locals_t *l, const counter_t *c, uint64_t now)
+{
+    const local_t *e = find(l, c);
+
+    return e != NULL && now < e->summing;
 }
 
 void local_heard(locals_t *l, const counter_t *c, uint64_t round, uint64_t now)

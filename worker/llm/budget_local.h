@@ -24,6 +24,9 @@ void      locals_free(locals_t *l);
 int64_t local_doubted(locals_t *l, const counter_t *c, uint64_t round, uint64_t now);
 /* Whether Redis knew it in this worker's time. */
 bool local_known(locals_t *l, const counter_t *c);
+/* Somebody sums it up, until then (clock_ms()) at the latest; 0: that is over. */
+void local_sum(locals_t *l, const counter_t *c, uint64_t until);
+bool local_summing(locals_t *l, const counter_t *c, uint64_t now);
 /* Redis has reserved c->want of c->left. */
 void local_heard(locals_t *l, const counter_t *c, uint64_t round, uint64_t now);
 /*

@@ -59,7 +59,7 @@ static bool read_what(arena_t *a, str_t text, what_t *w)
 /* --- what has lapsed --- */
 
 /* As it is in the ledger. */
-static int co_settle(arena_t *a, const char *id, bool lapsed, const what_t *w, bool counted, int64_t money, int64_t tokens)
+static int co_settle(arena_t *a, const char *id, bool lapsed, uint64_t since, const what_t *w, bool counted, int64_t money, int64_t tokens)
 {
     counter_t *list = arena_calloc(a, (w->n + 1) * sizeof *list);
 
@@ -68,21 +68,25 @@ static int co_settle(arena_t *a, const char *id, bool lapsed, const what_t *w, b
         list[i].used = list[i].unit == UNIT_MONEY ? money : list[i].unit == UNIT_CALLS ? counted : tokens;
     }
     proc.budgets->count.lapsed++;
-    return co_counters_settle(a, id, lapsed, list, w->n);
+    return co_counters_settle(a, id, lapsed, since, list, w->n);
 }
 
-/* What the ledger says of the call counts; what it does not know of is given back. */
+/*
+ * What the ledger says of the call counts, unless a sum has it already: its settlement may have been lost on the way, whereupon the
+ * ledger was summed up. What the ledger does not know of is given back.
+ */
 static int co_lapse(arena_t *a, const lapsed_t *l)
 {
-    what_t *w = arena_calloc(a, sizeof *w);
-    int64_t money = 0, tokens = 0;
-    int     rc = read_what(a, l->what, w) && w->tenant != NULL ? co_store_spent_by(a, w->tenant, l->id, &money, &tokens) : SI_ENOENT;
+    what_t  *w = arena_calloc(a, sizeof *w);
+    int64_t  money = 0, tokens = 0;
+    uint64_t ended = 0;
+    int      rc = read_what(a, l->what, w) && w->tenant != NULL ? co_store_spent_by(a, w->tenant, l->id, &money, &tokens, &ended) : SI_ENOENT;
 
     if (rc != 0 && rc != SI_ENOENT) {
         return rc;
     }
     log_line(LOG_INFO, "a reservation has lapsed", "call", l->id, "ledger", rc == 0 ? "has it" : "does not know it", NULL);
-    return co_settle(a, l->id, rc != 0, w, rc == 0, money, tokens);
+    return co_settle(a, l->id, rc != 0, ended > 0 ? ended + BUDGET_LAG_MS : 0, w, rc == 0, money, tokens);
 }
 
 int co_budget_buried(const usage_row_t *row)
@@ -100,7 +104,7 @@ int co_budget_buried(const usage_row_t *row)
     rc = rc != 0 ? rc : co_counters_what(a, row->id, &l);
 
     if (rc == 0 && l.what.n > 0 && read_what(a, l.what, w)) {
-        rc = co_settle(a, row->id, false, w, tokens > 0 || strcmp(row->outcome, "ok") == 0, row->cost, tokens);
+        rc = co_settle(a, row->id, false, 0, w, tokens > 0 || strcmp(row->outcome, "ok") == 0, row->cost, tokens);
     }
     arena_free(a);
     return rc;
@@ -162,6 +166,7 @@ void budgets_init(void)
     struct budgets *b = proc.budgets = si_calloc(sizeof *b);
 
     b->locals = locals_new();
+    list_init(&b->summed);
     b->budgets = si_calloc((proc.conf->nbudgets + 1) * sizeof *b->budgets);
     b->rates = si_calloc((proc.conf->nrates + 1) * sizeof *b->rates);
     redis_subscribe(COUNTER_PREFIX "round", on_connect, NULL);

@@ -9,7 +9,7 @@
 #define KEYS_HEAD  2            /* the list of those that lapse, the reservation */
 
 /*
- * ARGV: ms until it lapses, id, what; then of each counter: kind, limit, want, until, base ('': none, 'doubt'), version (or ms).
+ * ARGV: ms until it lapses, id, what; then of each counter: kind, limit, want, until, base ('': none, 'doubt'), version (-1: any; or ms).
  * Looks at all counters before it changes one.
  */
 static const char reserve_script[] =
@@ -26,7 +26,7 @@ static const char reserve_script[] =
     "      c[1], c[3] = nil, tostring(redis.call('HINCRBY', key, 'v', 1)) "
     "    end "
     "    local used, version = tonumber(c[1]), c[3] or '0' "
-    "    if not used and version == ARGV[a + 6] and base ~= '' and base ~= 'doubt' then "
+    "    if not used and (version == ARGV[a + 6] or ARGV[a + 6] == '-1') and base ~= '' and base ~= 'doubt' then "
     "      used = tonumber(base) "
     "      redis.call('HSET', key, 'used', base, 'at', string.format('%.0f', now)) "
     "      redis.call('PEXPIREAT', key, ARGV[a + 4]) "
@@ -65,7 +65,10 @@ static const char reserve_script[] =
     "redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[1]), ARGV[2]) "
     "return left";
 
-/* ARGV: id, 'settled' or 'lapsed'; then of each counter: kind, limit, used, until. The reservation is remembered for an hour. */
+/*
+ * ARGV: id, 'settled' or 'lapsed', ms since 1970 since when sums have it (0: none has); then of each counter: kind, limit, used,
+ * until. The reservation is remembered for an hour.
+ */
 static const char settle_script[] =
     "local t = redis.call('TIME') "
     "local now = t[1] * 1000 + math.floor(t[2] / 1000) "
@@ -73,12 +76,12 @@ static const char settle_script[] =
     "redis.call('ZREM', KEYS[1], ARGV[1]) "
     "if state == 'settled' or (ARGV[2] == 'lapsed' and state ~= 'held') then return 0 end "
     "for i = 1, #KEYS - 2 do "
-    "  local key, a = KEYS[i + 2], i * 4 - 2 "
+    "  local key, a = KEYS[i + 2], i * 4 - 1 "
     "  local held = state == 'held' and redis.call('HGET', KEYS[2], 'w' .. i) or '0' "
     "  if ARGV[a + 1] == 'w' then "
     "    if held ~= '0' and redis.call('HEXISTS', key, 'held') == 1 then redis.call('HINCRBY', key, 'held', '-' .. held) end "
-    "    if not state then redis.call('HDEL', key, 'used') "
-    "    elseif redis.call('HEXISTS', key, 'used') == 1 then redis.call('HINCRBY', key, 'used', ARGV[a + 3]) end "
+    "    local c, since = redis.call('HMGET', key, 'used', 'at'), tonumber(ARGV[3]) "
+    "    if c[1] and not (since > 0 and (tonumber(c[2]) or 0) > since) then redis.call('HINCRBY', key, 'used', ARGV[a + 3]) end "
     "    redis.call('HINCRBY', key, 'v', 1) "
     "    redis.call('PEXPIREAT', key, ARGV[a + 4]) "
     "  elseif state == 'held' then "
@@ -234,15 +237,16 @@ int co_counters_reserve(arena_t *a, const char *id, uint64_t lapse_ms, const cha
     return rc != 0 ? rc : understand(&reply, list, n, why);
 }
 
-int co_counters_settle(arena_t *a, const char *id, bool lapsed, const counter_t *list, size_t n)
+int co_counters_settle(arena_t *a, const char *id, bool lapsed, uint64_t since, const counter_t *list, size_t n)
 {
-    str_t        *args = arena_alloc(a, (8 + 5 * n) * sizeof *args);
+    str_t        *args = arena_alloc(a, (9 + 5 * n) * sizeof *args);
     redis_reply_t reply;
     size_t        at = put_head(a, args, settle_script, id, list, n);
     int           rc;
 
     args[at++] = str_of(id);
     args[at++] = lapsed ? STR("lapsed") : STR("settled");
+    args[at++] = number(a, (int64_t) since);
     for (size_t i = 0; i < n; i++) {
         args[at++] = kind_of(&list[i]);
         args[at++] = number(a, list[i].limit);

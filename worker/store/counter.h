@@ -12,9 +12,9 @@
  *   si:{budget}:r:<id>       a reservation, a hash: state (held, settled, lapsed), what, w1… (held in each counter)
  *   si:{budget}:lapse        ids by the time (ms since 1970) at which their reservations lapse
  *
- * A reservation that is not settled lapses: whoever finds it gives it back. A settlement after that still counts, and one of
- * a reservation that Redis does not know (it has lost its memory) makes the counters unknown, so that they are summed up
- * anew from the ledger. A second settlement of the same reservation does nothing.
+ * A reservation that is not settled lapses: whoever finds it gives it back. A settlement after that still counts, and so does one of
+ * a reservation that Redis does not know (it has lost its memory, or was away), in counters that are known: their sum was made
+ * before the call was in the ledger. A second settlement of the same reservation does nothing.
  */
 #ifndef SI_COUNTER_H
 #define SI_COUNTER_H
@@ -39,7 +39,7 @@ typedef struct {
     int64_t        used;        /* for the settlement: what it was in the end */
     int64_t        doubt_ms;    /* window: what was summed up longer ago may be wrong, and is to be summed up anew; -1: it is not */
     int64_t        base;        /* window: what was summed up; -1: nothing was */
-    int64_t        version;     /* window: of the counter when that was asked for */
+    int64_t        version;     /* window: of the counter when that was asked for; -1: it is taken although settlements went on */
     /* told by co_counters_reserve(): */
     bool           over;        /* it refuses */
     bool           unknown;     /* a window that needs a base; version is set */
@@ -54,10 +54,11 @@ typedef struct {
  */
 int  co_counters_reserve(arena_t *a, const char *id, uint64_t lapse_ms, const char *what, counter_t *list, size_t n, str_t *why);
 /*
- * Settles it; lapsed: it was found when it had lapsed. 0, also if that was done before; SI_ENOENT: Redis did not know it, and its
- * counters are unknown now; SI_E*: it may not have been done, and is found when it lapses.
+ * Settles it; lapsed: it was found when it had lapsed. since: ms since 1970 from when on sums of the ledger have it, so that it
+ * is not added to those; 0: it has just ended, and none has it. 0, also if that was done before; SI_ENOENT: Redis did not know it;
+ * SI_E*: it may not have been done, and is found when it lapses.
  */
-int  co_counters_settle(arena_t *a, const char *id, bool lapsed, const counter_t *list, size_t n);
+int  co_counters_settle(arena_t *a, const char *id, bool lapsed, uint64_t since, const counter_t *list, size_t n);
 
 typedef struct {
     const char *id;

@@ -53,17 +53,19 @@ int co_store_spent(arena_t *a, spent_t *const *list, size_t n)
     return rc;
 }
 
-int co_store_spent_by(arena_t *a, const char *tenant, const char *id, int64_t *money, int64_t *tokens)
+int co_store_spent_by(arena_t *a, const char *tenant, const char *id, int64_t *money, int64_t *tokens, uint64_t *ended)
 {
     pg_batch_t *b = batch(a);
     int         rc;
 
-    pg_add(b, "SELECT cost_micros, input_tokens + output_tokens AS tokens FROM usage WHERE tenant_id = $1 AND usage_id = $2", 2, tenant, id);
+    pg_add(b, "SELECT cost_micros, input_tokens + output_tokens AS tokens, floor(extract(epoch FROM at) * 1000)::bigint + duration_ms AS ended"
+              " FROM usage WHERE tenant_id = $1 AND usage_id = $2", 2, tenant, id);
     rc = co_store_run(b, "pg:spent_by");
     if (rc == 0 && pg_rows(b, 1) == 0) {
         return SI_ENOENT;
     }
     *money = rc == 0 ? row_int(b, 1, 0, "cost_micros") : 0;
     *tokens = rc == 0 ? row_int(b, 1, 0, "tokens") : 0;
+    *ended = rc == 0 ? (uint64_t) SI_MAX(row_int(b, 1, 0, "ended"), 0) : 0;
     return rc;
 }

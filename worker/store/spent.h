@@ -14,7 +14,7 @@ typedef struct {
 /* 0 with the sums, or SI_E*. */
 int co_store_spent(arena_t *a, spent_t *const *list, size_t n);
 
-/* What the ledger says of one call of a model. 0, SI_ENOENT (it was not written down), or SI_E*. */
-int co_store_spent_by(arena_t *a, const char *tenant, const char *id, int64_t *money, int64_t *tokens);
+/* What the ledger says of one call of a model; ended: ms since 1970, 0: not known. 0, SI_ENOENT (it was not written down), or SI_E*. */
+int co_store_spent_by(arena_t *a, const char *tenant, const char *id, int64_t *money, int64_t *tokens, uint64_t *ended);
 
 #endif
