@@ -41,7 +41,7 @@ static const char yaml[] =
     "  tenant: { dollars: 5, calls: 100 }\n"
     "  one: { per: all, tenant: " T1 ", period: total, calls: 7, away: closed }\n"
     "  user: { per: user, period: hour, calls: 9 }\n"
-    "  key: { per: key, calls: 3 }\n"
+    "  ofkey: { per: key, calls: 3 }\n"
     "  dev: { per: agent, agent: dev, calls: 4 }\n"
     "  dear: { per: tenant, model: n, dollars: 1 }\n"
     "  nothing: {}\n"
@@ -79,7 +79,7 @@ static void rules(void)
     ok(out[3].closed && !out[0].closed && !out[0].of_model, "what each says of outages");
     ok(out[5].rate && out[5].counter.kind == COUNTER_BUCKET, "a rate is a bucket");
     call = (budget_call_t) { .tenant = T2, .user = "u2", .key = "k", .agent = "dev", .model = conf_model(c, STR("n")), .allowance = &own };
-    is_str(names(a, c, &call, other, &k), "all$ tenant$ tenant# user# key# dev# dear$ ~users# ~userst ~qt key$ key# ~key#", "another's, with all that");
+    is_str(names(a, c, &call, other, &k), "all$ tenant$ tenant# user# ofkey# dev# dear$ ~users# ~userst ~qt key$ key# ~key#", "another's, with all that");
     is_str(other[0].counter.key, out[0].counter.key, "they share what is of all");
     ok(strcmp(other[1].counter.key, out[1].counter.key) != 0, "and not what is of a tenant");
     ok(other[6].of_model && other[9].of_model, "a model's and a provider's own may be gone around");

@@ -101,6 +101,7 @@ static void routes(test_t *t)
             "a.yaml:1: providers.p.endpoints.x.weight: expected a whole number from 1 to 1000, got \"0\"");
     refused(t, "providers: { p: { kind: offline, endpoints: 1 } }",
             "a.yaml:1: providers.p.endpoints: expected a map of keys and values, got \"1\"");
+    refused(t, "budgets: { key: { calls: 1 } }", "a.yaml:1: budgets.key: expected another name: key is what API keys have of their own");
     refused(t, "agents: { a: { filters: [f] } }", "a.yaml:1: agents.a.filters: expected a list of at most 16 names under filters, got \"f\"");
     refused(t, "filters: { f: { ready: [email, mail] } }",
             "a.yaml:1: filters.f.ready: expected a list whose members are each one of email|phone|card|iban|aws_key|private_key|si_key, got \"mail\"");

@@ -188,6 +188,15 @@ static const unsigned char *bad_letter(const char *name)
     return *p != '\0' ? p : NULL;
 }
 
+/* NULL, or what the name of a thing should be. "key" is the name of what API keys may use themselves (llm/budget_rule.c). */
+static const char *name_wrong(const thing_t *kind, const char *name)
+{
+    bool money = strcmp(kind->section, "budgets") == 0 || strcmp(kind->section, "rates") == 0;
+
+    return bad_letter(name) != NULL ? "expected a name of printable ASCII without spaces, quotes and \\"
+           : money && strcmp(name, "key") == 0 ? "expected another name: key is what API keys have of their own" : NULL;
+}
+
 /* Room in `owner` for all things of a section (NULL: there is none), with their names, so that values can refer to them in any order. */
 static int name_things(loader_t *l, const yaml_t *section, const char *path, const thing_t *kind, void *owner)
 {
@@ -203,8 +212,8 @@ static int name_things(loader_t *l, const yaml_t *section, const char *path, con
     memcpy((char *) owner + kind->array, &all, sizeof(all));
     memcpy((char *) owner + kind->count, &n, sizeof(n));
     for (yaml_t *v = section->first; v != NULL; v = v->next, all += kind->size) {
-        if (bad_letter(v->name) != NULL) {
-            return conf_fail_at(l, v, joined(l->a, path, v->name), "expected a name of printable ASCII without spaces, quotes and \\");
+        if (name_wrong(kind, v->name) != NULL) {
+            return conf_fail_at(l, v, joined(l->a, path, v->name), name_wrong(kind, v->name));
         }
         memcpy(all, &v->name, sizeof(v->name));
     }
