@@ -1,16 +1,12 @@
 /* The counters of budgets in Redis (store/counter.h), against the private server of t/01-io.t: SI_REDIS_URL. */
 #include "store/counter.h"
 
-#include <signal.h>
 #include <stdio.h>
 
-#include "base/logger.h"
 #include "base/proc.h"
 #include "base/util.h"
 #include "io/redis.h"
-#include "run/co.h"
-#include "run/loop.h"
-#include "tap.h"
+#include "co_test.h"
 
 #define LONG_MS  600000
 
@@ -209,17 +205,7 @@ int main(void)
         printf("1..0 # SKIP run by t/01-io.t, which starts a server\n");
         return 0;
     }
-    signal(SIGPIPE, SIG_IGN);
-    logger_open(NULL, LOG_DEBUG);
-    loop_init();
-    co_init();
+    co_test_begin();
     is_int(redis_init(url), 0, "a URL");
-
-    arena_t *a = arena_new(4096);
-    co_spawn("test", co_main, a);
-    loop_run();
-    arena_free(a);
-    co_exit();
-    loop_free();
-    return done_testing();
+    return co_test_run(co_main);
 }

@@ -4,15 +4,11 @@
  */
 #include "io/pg.h"
 
-#include <signal.h>
 #include <stdio.h>
 
-#include "base/logger.h"
 #include "base/proc.h"
 #include "base/util.h"
-#include "run/co.h"
-#include "run/loop.h"
-#include "tap.h"
+#include "co_test.h"
 
 #define LONG_MS  30000
 #define SIZE     2          /* connections */
@@ -421,17 +417,7 @@ int main(void)
         printf("1..0 # SKIP run by t/01-io.t, which starts a server\n");
         return 0;
     }
-    signal(SIGPIPE, SIG_IGN);
-    logger_open(NULL, LOG_DEBUG);
-    loop_init();
-    co_init();
+    co_test_begin();
     pg_init(url, SIZE, WAITING);
-
-    arena_t *a = arena_new(4096);
-    co_spawn("test", co_main, a);
-    loop_run();
-    arena_free(a);
-    co_exit();
-    loop_free();
-    return done_testing();
+    return co_test_run(co_main);
 }

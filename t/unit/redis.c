@@ -7,16 +7,12 @@
  */
 #include "io/redis.h"
 
-#include <signal.h>
 #include <stdio.h>
 
-#include "base/logger.h"
 #include "base/proc.h"
 #include "base/util.h"
 #include "io/redis_url.h"
-#include "run/co.h"
-#include "run/loop.h"
-#include "tap.h"
+#include "co_test.h"
 
 #define LONG_MS  30000
 #define FLOOD    2000
@@ -437,24 +433,14 @@ int main(void)
         printf("1..0 # SKIP run by t/01-io.t and t/06-redis.t, which start servers\n");
         return 0;
     }
-    signal(SIGPIPE, SIG_IGN);
-    logger_open(NULL, LOG_DEBUG);
+    co_test_begin();
     if (!move) {
         test_urls();
         test_lists();
     }
-    loop_init();
-    co_init();
     is_int(redis_init("redis://"), SI_EINVAL, "a wrong URL");
     is_int(redis_init(url), 0, "a URL");
     redis_subscribe("early", on_message, (void *) (uintptr_t) 0);
     redis_subscribe("early", on_message, (void *) (uintptr_t) 1);
-
-    arena_t *a = arena_new(4096);
-    co_spawn("test", move ? co_moved : co_main, a);
-    loop_run();
-    arena_free(a);
-    co_exit();
-    loop_free();
-    return done_testing();
+    return co_test_run(move ? co_moved : co_main);
 }

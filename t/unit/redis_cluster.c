@@ -6,17 +6,13 @@
  */
 #include "io/redis_cluster.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/logger.h"
 #include "base/proc.h"
 #include "base/util.h"
-#include "run/co.h"
-#include "run/loop.h"
-#include "tap.h"
+#include "co_test.h"
 
 #define LONG_MS  60000
 #define KEYS     400
@@ -272,16 +268,7 @@ int main(void)
     if (url == NULL || getenv("SI_TEST_KILL") == NULL) {
         return done_testing();
     }
-    signal(SIGPIPE, SIG_IGN);
-    logger_open(NULL, LOG_DEBUG);
-    loop_init();
-    co_init();
+    co_test_begin();
     is_int(redis_init(url), 0, "a URL");
-    arena_t *a = arena_new(4096);
-    co_spawn("test", co_main, a);
-    loop_run();
-    arena_free(a);
-    co_exit();
-    loop_free();
-    return done_testing();
+    return co_test_run(co_main);
 }
