@@ -29,7 +29,7 @@ typedef struct {
     const char *created, *expires;      /* RFC 3339, ms, UTC */
 } revoke_row_t;
 
-/* Writes it down; what was revoked before is so again, from now. SI_ENOMEM: the tenant has REVOKED_TENANT_MAX that count. */
+/* Writes it down; what was revoked before is so again, from now. SI_ENOMEM: the tenant has REVOKED_TENANT_MAX others that count. */
 int  co_store_revoke(arena_t *a, const identity_t *who, const revoke_t *t, revoke_row_t *out);
 
 /*
@@ -42,7 +42,8 @@ int  co_store_revoke(arena_t *a, const identity_t *who, const revoke_t *t, revok
     " SELECT t.tenant_id, $2, $3, $4, $5," \
     "  si_token_mark($3, t.tenant_id::text, $4, $5) || si_token_mark($3, t.name, $4, $5), to_timestamp($6::float8 / 1000)" \
     " FROM tenant t WHERE t.tenant_id = $1" \
-    "  AND (SELECT count(*) FROM token_revocation r WHERE r.tenant_id = $1 AND r.expires_at > now()) < " REVOKED_TENANT_MAX \
+    "  AND ((SELECT count(*) FROM token_revocation r WHERE r.tenant_id = $1 AND r.expires_at > now()) < " REVOKED_TENANT_MAX \
+    "   OR EXISTS (SELECT 1 FROM token_revocation r WHERE r.tenant_id = $1 AND r.kind = $3 AND r.issuer = $4 AND r.value = $5))" \
     " ON CONFLICT (tenant_id, kind, issuer, value) DO UPDATE" \
     "  SET revoked_at = now(), expires_at = greatest(token_revocation.expires_at, excluded.expires_at)" \
     " RETURNING encode(marks, 'hex') AS marks, " TIME_TEXT("revoked_at") " AS created, " TIME_TEXT("expires_at") " AS expires, " \
