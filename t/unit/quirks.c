@@ -116,6 +116,11 @@ static void test_openai(void)
     whole(p, BODY("'content':'a','audio':{'id':'x','data':'AAAA'}", "'finish_reason':'stop'"), "text a; stop 3/2 -1", "and a sound");
     streams(p, DELTA("'content':'a'") "{'choices':[{'index':0,'delta':{'content':'b'},'finish_reason':null,'error':{'code':502,'message':'upstream'}}]}\n" DONE, "text ab; provider_unavailable", "an error of the choice");
     whole(p, BODY("'content':'a'", "'finish_reason':null,'error':{'code':429,'message':'upstream'}"), "text a; provider_rate_limited", "and whole");
+    streams(p, DELTA("'content':'a'") "{'object':'error','message':'engine has died','type':'InternalServerError','code':500}\n" DONE, "text a; provider_unavailable", "an error without a wrapper, of vLLM's");
+    streams(p, "{'object':'error','message':'too long','type':'BadRequestError','param':null,'code':400}\n" DONE, "provider_rejected", "and at first");
+    whole(p, "{'code':500,'msg':'404 NOT_FOUND','success':false}", "provider_unavailable", "an error that is called a success");
+    whole(p, "{'success':true}", "provider_protocol", "what is neither");
+    streams(p, "{'id':'x','object':'chat.completion.chunk'}\n" DELTA("'content':'a'") STOP USED DONE, "text a; stop 3/2", "a chunk without choices is none");
     streams(p, DELTA("'content':'a'") "{'choices':[],'x_groq':{'id':'x','error':'over capacity'}}\n" DONE, "text a; provider_unavailable", "an error of Groq's");
     streams(p, DELTA("'content':'a'") "{'choices':[{'index':0,'delta':{},'finish_reason':'abort'}]}\n" DONE, "text a; answer_cut", "an answer that was given up");
     streams(p, DELTA("'content':'a'") "{'choices':[{'index':0,'delta':{},'finish_reason':'network_error'}]}\n" DONE, "text a; answer_cut", "or cut");
@@ -157,6 +162,7 @@ static void test_others(void)
             "{'type':'content_block_start','index':0,'content_block':{'type':'text','text':''}}\n{'type':'content_block_delta','index':0,'delta':{'type':'text_delta','text':'a\\ud83d'}}\n"
             "{'type':'content_block_stop','index':0}\n{'type':'something_new','n':99999999999999999999}\n"
             "{'type':'message_delta','delta':{'stop_reason':'end_turn'},'usage':{'output_tokens':2}}\n{'type':'message_stop'}", "text a\xEF\xBF\xBD; stop 3/2", "anthropic: half a character, and a new event");
+    streams(&provider_anthropic, "{'error':{'type':'overloaded_error','message':'busy'}}", "provider_unavailable", "anthropic: an error without a type");
     streams(&provider_responses, "{'type':'response.created','response':{'id':'r','status':'in_progress'}}\n"
             "{'type':'response.output_item.added','output_index':0,'item':{'type':'message'}}\n{'type':'response.output_text.delta','output_index':0,'delta':'a\\u0000'}\n"
             "{'type':'response.something.new','n':99999999999999999999}\n"

@@ -249,7 +249,8 @@ static int read_event(reply_t *r, state_t *st, str_t type, const json_t *v)
         r->done = true;
         return end_block(r, st);
     }
-    return str_is(type, "error") ? read_error(r, v) : 0;        /* ping, and what is not known yet */
+    /* Else a ping, or what is not known yet. A relay may leave the type out. */
+    return str_is(type, "error") || (type.n == 0 && json_object_get(v, "error") != NULL) ? read_error(r, v) : 0;
 }
 
 int anthropic_read_event(reply_t *r, str_t type, str_t data)

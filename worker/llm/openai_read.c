@@ -192,13 +192,24 @@ static int read_choice(reply_t *r, const json_t *choice, const char *member)
     return rc != 0 ? rc : openai_read_finish(r, json_str(choice, "finish_reason", STR_NULL));
 }
 
+/* What is an error of this object, or NULL. vLLM and Mistral say {"object":"error","message":…}, others {"code":…,"msg":…}, also with status 200. */
+static const json_t *error_of(const json_t *v)
+{
+    const json_t *error = json_object_get(v, "error");
+
+    if (error != NULL && !json_is_null(error)) {
+        return error;
+    }
+    return str_is(json_str(v, "object", STR_NULL), "error") || (json_object_get(v, "choices") == NULL && reply_message_of(v).n > 0) ? v : NULL;
+}
+
 static int read_chunk(reply_t *r, const json_t *v, const char *member)
 {
-    const json_t *error = json_object_get(v, "error"), *choice;
+    const json_t *error = error_of(v), *choice;
     size_t        i;
     int           rc = 0;
 
-    if (error != NULL && !json_is_null(error)) {
+    if (error != NULL) {
         return read_error(r, v, error);
     }
     read_common(r, v);
@@ -258,13 +269,12 @@ int openai_read_whole(reply_t *r, str_t body)
 {
     const char   *why;
     json_t       *v = json_parse_loose(r->arena, body, &why);
-    const json_t *error = json_object_get(v, "error");
     int           rc;
 
     if (v == NULL) {
         return reply_malformed(r, why);
     }
-    if ((error == NULL || json_is_null(error)) && !json_is_object(json_array_get(json_object_get(v, "choices"), 0))) {
+    if (error_of(v) == NULL && !json_is_object(json_array_get(json_object_get(v, "choices"), 0))) {
         rc = reply_malformed(r, "it has no choices");
     } else {
         rc = read_chunk(r, v, "message");
