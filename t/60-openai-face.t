@@ -171,6 +171,7 @@ subtest 'calls of tools' => sub {
         $c->{function}{$_} .= $t->{function}{$_} // '' for qw(name arguments);
     }
     is_deeply \@got, \@calls, 'in a stream';
+    is scalar(grep { !defined $_->{function}{arguments} } map { @{ $_->{data}{choices}[0]{delta}{tool_calls} || [] } } grep { ref $_->{data} } @e), 0, 'every piece is one of a function, which some clients insist on';
     is $e[-2]{data}{choices}[0]{finish_reason}, 'tool_calls', 'with its finish';
 };
 

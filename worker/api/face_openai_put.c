@@ -118,10 +118,11 @@ static int put_signature(buf_t *b, str_t signature)
     return rc != 0 ? rc : buf_puts(b, "}}");
 }
 
+/* The AI SDK takes no piece of a call without a function. */
 static int put_call_signature(face_call_t *c, const chat_event_t *ev)
 {
     const openai_state_t *s = c->state;
-    int                   rc = buf_printf(&c->out, "\"tool_calls\":[{\"index\":%u,", s->call);
+    int                   rc = buf_printf(&c->out, "\"tool_calls\":[{\"index\":%u,\"function\":{\"arguments\":\"\"},", s->call);
 
     rc = rc != 0 ? rc : put_signature(&c->out, ev->text);
     return rc != 0 ? rc : buf_puts(&c->out, "}]");
