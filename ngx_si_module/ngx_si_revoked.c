@@ -147,11 +147,20 @@ ngx_si_revoked_add(ngx_si_revoked_t *t, si_revoked_t *entry)
 {
     ngx_si_revoked_entry_t  *e;
 
-    if (entry->mark == 0 || entry->until <= (uint64_t) ngx_time()) {
+    if (entry->mark == 0
+        || (entry->until && entry->until <= (uint64_t) ngx_time()))
+    {
         return NGX_DECLINED;
     }
 
     e = ngx_si_revoked_slot(t, entry->mark);
+
+    if (entry->until == 0) {
+        /* taken back: its slot goes with the next sweep */
+        e->before = 0;
+        e->until = 0;
+        return NGX_DECLINED;
+    }
 
     if (e->mark == 0) {
 

@@ -88,6 +88,8 @@ my %calls = (
         my ($other) = @_;
         is_problem $other->json(POST => '/v1/revocations', { issuer => 'https://id.example', subject => 'ann' }), 403, 'forbidden', undef, 'nobody without the scope revokes';
     },
+    'DELETE /v1/revocations/{id}' => sub { is_problem $_[0]->json(DELETE => "/v1/revocations/$unknown"), 403, 'forbidden', undef, 'nor takes one back' },
+    'GET /v1/revocations' => sub { is_problem $_[0]->json(GET => '/v1/revocations'), 403, 'forbidden', undef, 'nobody without the scope sees any' },
     'POST /v1/tickets' => sub {
         my ($other) = @_;
         for ("/v1/conversations/$conv/events", "/v1/turns/$running/events") {
@@ -182,6 +184,11 @@ subtest 'an admin of another tenant' => sub {
     is join(' ', sort map { $_->{user} } @{ $admin->json(GET => '/v1/keys')->{json}{data} }), 'ann chief', 'sees the keys of that tenant';
     is_problem $admin->json(DELETE => "/v1/keys/$her_key"), 404, 'not_found', undef, 'and may not revoke one of this';
     is $ann->json(GET => '/v1/conversations?limit=1')->{status}, 200, 'which is good still';
+    my $hers = member($si, create_key($si, 'acme', 'root', '--scopes', 'admin'))->json(POST => '/v1/revocations', { issuer => 'https://id.example', subject => 'zoe' })->{json}{id};
+    answer_keeps('revocations', 200, $admin->json(GET => '/v1/revocations'));
+    is_deeply $admin->json(GET => '/v1/revocations')->{json}{data}, [], 'sees none of this';
+    is_problem $admin->json(DELETE => "/v1/revocations/$hers"), 404, 'not_found', undef, 'nor takes one back';
+    is_deeply [$si->pg("SELECT count(*) FROM token_revocation WHERE revocation_id = '$hers'")], [1], 'which counts still';
     my $made = $admin->json(POST => '/v1/keys', { user => 'ann' })->{json};
     is member($si, $made->{key})->json(GET => "/v1/conversations/$conv")->{status}, 404, 'nor does a user of the same name there lead to her';
     ok $si->pg("SELECT count(*) FROM api_key k JOIN tenant t USING (tenant_id) WHERE k.key_id = '$made->{id}' AND t.name = 'umbrella'"), 'the key is one of that tenant';

@@ -113,6 +113,9 @@ subtest 'what really comes' => sub {
 
     my $admin = member($si, create_key($si, 'described', 'root', '--scopes', 'admin'));
     fits(Revocation => $admin->json(POST => '/v1/revocations', $_)->{json}, 'a revocation') for { issuer => 'https://id.example', jti => 'a' }, { digest => '0' x 64, expires => '2999-01-01T00:00:00Z' };
+    my $revocations = $admin->json(GET => '/v1/revocations')->{json};
+    fits(RevocationPage => $revocations, 'revocations');
+    is $admin->json(DELETE => "/v1/revocations/$revocations->{data}[0]{id}")->{status}, $_, 'one is taken back' for 204, 404;
     my $key = $admin->json(POST => '/v1/keys', { name => 'n', user => 'u', scopes => ['admin'], expires => '2100-01-01T00:00:00Z' })->{json};
     fits(Key => $key, 'a new key');
     is $admin->json(DELETE => "/v1/keys/$key->{id}")->{status}, 204, 'revoked';

@@ -73,6 +73,11 @@ subtest 'the edge' => sub {
     $push->(entry(mark('subject', lc $id, $ISSUER, 'eve'), $issued, $soon));
     $refused->($by_id, 'in letters of either case');
 
+    $push->(entry(mark('digest', 'acme', '', sha256_hex($t[2])), 0, 0), entry(mark('digest', 'acme', '', 'nobody'), 0, 0));
+    $passes->($t[2], 'what is taken back is good again');
+    $push->(entry(mark('digest', 'acme', '', sha256_hex($t[2])), ~0, $soon));
+    $refused->($t[2], 'and may be revoked once more');
+
     # The table is full; what is over makes room.
     my ($n, $over) = (0, time + 3);
     $push->(map { entry(pack('Q<', ++$n * 0x10001), ~0, $over) } 1 .. 1000) for 1 .. 9;
@@ -202,6 +207,45 @@ subtest 'sictl' => sub {
     }
 };
 
+# What both nodes say that they know.
+sub in_force { return map { my @n = $_->http(GET => '/metrics')->{body} =~ /^si_worker_token_revocations\{.*\} (\d+)$/mg; @n } @both }
+
+subtest 'taken back' => sub {
+    my @t = map { token(sub => $_) } qw(ina jan);
+    good($_, 'a token') for @t;
+    my @id = map { revoke($admin, issuer => $ISSUER, subject => $_)->{json}{id} } qw(ina jan);
+    gone($_, 'is refused') for @t;
+    my $list = $admin->json(GET => '/v1/revocations')->{json}{data};
+    is_deeply [map { "$_->{id} $_->{subject} $_->{issuer}" } @$list[0, 1]], ["$id[1] jan $ISSUER", "$id[0] ina $ISSUER"], 'the list, the latest first';
+    my $page = $admin->json(GET => '/v1/revocations?limit=1')->{json};
+    is $admin->json(GET => "/v1/revocations?limit=1&cursor=$page->{next}")->{json}{data}[0]{id}, $id[0], 'page by page';
+    is_problem $admin->json(GET => '/v1/revocations?cursor=x'), 400, 'invalid_cursor', 'cursor', 'no cursor';
+    is_deeply [map { $_->{digest} // () } @{ $other->json(GET => '/v1/revocations')->{json}{data} }], [], 'another tenant has its own';
+    is_problem $other->json(DELETE => "/v1/revocations/$id[0]"), 404, 'not_found', undef, 'and cannot take this back';
+    is revoke($admin, issuer => $ISSUER, subject => 'ina')->{json}{id}, $id[0], 'the same once more is the same';
+    my ($n) = $here->pg('SELECT count(*) FROM token_revocation WHERE expires_at > now()');
+    poll_until { !grep { $_ != $n } in_force() } 30, 'the metric of all workers';
+
+    my $from = now_ms();
+    is $admin->json(DELETE => "/v1/revocations/$id[0]")->{status}, 204, 'one is taken back';
+    poll_until { status($_, $t[0]) == 200 or return 0 for @both; 1 } 30, 'the token to be good';
+    cmp_ok now_ms() - $from, '<', 1000, 'on both nodes within a second';
+    is_problem $admin->json(DELETE => "/v1/revocations/$id[0]"), 404, 'not_found', undef, 'once';
+    gone($t[1], 'the other stays');
+    like sictl($here, qw(token list acme)), qr/^\Q$id[1]\E  .*  subject  jan  \Q$ISSUER\E$/m, 'sictl shows it';
+    like sictl($here, qw(token restore acme), $id[1]), qr/^restored \Q$id[1]\E$/m, 'and takes it back';
+    poll_until { status($_, $t[1]) == 200 or return 0 for @both; 1 } 30, 'the token to be good';
+    unlike sictl($here, qw(token list acme)), qr/\Q$id[1]\E/, 'it is gone from the list';
+    for ([$id[1], qr/has no such revocation/], ['x', qr/not the id of a revocation/]) {
+        ok !eval { sictl($here, qw(token restore acme), $_->[0]); 1 }, 'what is not there';
+        like $@, $_->[1], 'and why';
+    }
+    poll_until { !grep { $_ != $n - 2 } in_force() } 30, 'the metric to fall';
+    revoke($admin, issuer => $ISSUER, jti => 'short', expires => '2999-01-01T00:00:00Z');
+    $here->pg("UPDATE token_revocation SET expires_at = now() + interval '1 second' WHERE value = 'short'");
+    poll_until { !$here->pg("SELECT 1 FROM token_revocation WHERE value = 'short'") } 30, 'one that is over to be deleted';
+};
+
 subtest 'who comes later knows it' => sub {
     $there->kill_node;
     my $up = $there->start_node;
@@ -225,6 +269,10 @@ subtest 'Redis is away' => sub {
     is revoke($admin, issuer => $ISSUER, subject => 'hans')->{status}, 201, 'a user is revoked';
     is status($here, $token), 401, 'this worker knows it at once';
     told($far, 'a stream of the other node, which looks into Postgres every auth.cache');
+    my ($id) = map { $_->{id} } grep { ($_->{subject} // '') eq 'hans' } @{ $admin->json(GET => '/v1/revocations')->{json}{data} };
+    is status($there, $token), 401, 'a token';
+    is $admin->json(DELETE => "/v1/revocations/$id")->{status}, 204, 'is restored';
+    poll_until { status($there, $token) == 200 } undef, 'the other node to find that out likewise';
     $here->start_redis;
 };
 

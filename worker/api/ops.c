@@ -18,6 +18,7 @@
 #include "llm/gateway.h"
 #include "run/co.h"
 #include "run/loop.h"
+#include "store/revoked.h"
 #include "store/verdict.h"
 #include "turn/conv.h"
 #include "turn/feed.h"
@@ -132,6 +133,7 @@ void co_metrics(request_t *r)
         { "si_worker_turns_unfinished", "Turns that run or wait for their conversation's running one.", turns_unfinished() },
         { "si_worker_dialect_calls", "Calls of models in the dialects of others that run.", faces_running() },
         { "si_worker_issuers_known", "Issuers of tokens whose keys are known.", issuers.known },
+        { "si_worker_token_revocations", "Revocations of tokens that count, of all tenants.", revoked_count() },
         { "si_worker_key_sets_fetched_total", "Key sets that this worker got from issuers.", issuers.fetched },
         { "si_worker_key_sets_failed_total", "Times that it got none, or one that cannot be used.", issuers.failed },
         { "si_worker_coroutines", "Coroutines: calls, turns and the worker's own.", co_count() },

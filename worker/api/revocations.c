@@ -1,4 +1,4 @@
-/* /v1/revocations: tokens of the tenant's issuers end before their time. */
+/* /v1/revocations: tokens of the tenant's issuers end before their time, until that is taken back. */
 #include "api/input.h"
 #include "api/problem.h"
 #include "api/socket.h"
@@ -10,6 +10,7 @@
 #include "turn/bus.h"
 
 #define BODY_MAX    8192
+#define LIST_MAX    (512u << 10)        /* 100 of them: each less than 4 KiB, also when all is escaped */
 #define DIGEST_LEN  (2 * SHA256_LEN)
 
 static bool is_digest(str_t s)
@@ -79,33 +80,37 @@ static int co_read(request_t *r, revoke_t *t)
     return 0;
 }
 
-static void co_put(request_t *r, const revoke_t *t, const revoke_row_t *row)
+static bool co_admin(request_t *r)
 {
-    buf_t b;
-
-    buf_init(&b, 4 * BODY_MAX);
-    buf_printf(&b, "{\"%s\":", t->kind);
-    buf_json_str(&b, str_of(t->value));
-    if (t->issuer[0]) {
-        buf_puts(&b, ",\"issuer\":");
-        buf_json_str(&b, str_of(t->issuer));
+    if (scope_has(r->who.scopes, "admin")) {
+        return true;
     }
-    buf_printf(&b, ",\"created\":\"%s\",\"expires\":\"%s\"}", row->created, row->expires);
-    co_json(r->call, 201, (str_t) { b.p, b.n }, 0, NULL);
-    buf_free(&b);
+    co_problem(r->call, 403, "forbidden", NULL, "the caller needs the scope admin");
+    return false;
+}
+
+static void put_row(buf_t *b, const void *item)
+{
+    const revoke_row_t *row = item;
+
+    buf_printf(b, "{\"id\":\"%s\",\"%s\":", row->id, row->kind);
+    buf_json_str(b, str_of(row->value));
+    if (row->issuer[0]) {
+        buf_puts(b, ",\"issuer\":");
+        buf_json_str(b, str_of(row->issuer));
+    }
+    buf_printf(b, ",\"created\":\"%s\",\"expires\":\"%s\"}", row->created, row->expires);
 }
 
 void co_revocation_create(request_t *r)
 {
+    const char  *headers[][2] = { { "Location", NULL } };
     revoke_t     t = { 0 };
     revoke_row_t row;
+    buf_t        b;
     int          rc;
 
-    if (!scope_has(r->who.scopes, "admin")) {
-        co_problem(r->call, 403, "forbidden", NULL, "the caller needs the scope admin");
-        return;
-    }
-    if (co_read(r, &t)) {
+    if (!co_admin(r) || co_read(r, &t)) {
         return;
     }
     co_mask(true);                              /* what is revoked is told */
@@ -118,6 +123,46 @@ void co_revocation_create(request_t *r)
     } else {
         revoked_heard(str_of(row.marks), row.before, row.until);
         bus_token_gone(r->who.tenant, r->who.user, str_of(row.marks), row.before, row.until);
-        co_put(r, &t, &row);
+        headers[0][1] = arena_printf(r->call->arena, "/v1/revocations/%s", row.id);
+        buf_init(&b, LIST_MAX);
+        put_row(&b, &row);
+        co_json(r->call, 201, (str_t) { b.p, b.n }, 1, headers);
+        buf_free(&b);
     }
+}
+
+void co_revocation_list(request_t *r)
+{
+    revoke_row_t *list = NULL;
+    const char   *cursor, *next = NULL;
+    size_t        n = 0;
+    int           limit, rc;
+
+    if (!co_admin(r) || co_input_page(r, &limit, &cursor)) {
+        return;
+    }
+    rc = co_store_revocations(r->call->arena, &r->who, cursor, limit, &list, &n, &next);
+    co_put_page(r, rc, &(page_t) { list, n, sizeof(*list), put_row, LIST_MAX, next });
+}
+
+void co_revocation_delete(request_t *r)
+{
+    call_head_t head = { .status = 204, .length = 0 };
+    const char *marks;
+    int         rc;
+
+    if (!co_admin(r)) {
+        return;
+    }
+    co_mask(true);                              /* what is taken back is told */
+    rc = co_store_restore(r->call->arena, &r->who, r->id, &marks);
+    co_mask(false);
+    if (rc) {
+        co_problem_rc(r->call, rc);
+        return;
+    }
+    revoked_heard(str_of(marks), 0, 0);
+    bus_token_gone(r->who.tenant, r->who.user, str_of(marks), 0, 0);
+    call_head(r->call, &head);
+    call_end(r->call);
 }

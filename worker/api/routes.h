@@ -49,6 +49,8 @@ void co_key_list(request_t *r);
 void co_usage(request_t *r);
 void co_key_revoke(request_t *r);
 void co_revocation_create(request_t *r);        /* revocations.c */
+void co_revocation_list(request_t *r);
+void co_revocation_delete(request_t *r);
 void co_budget_list(request_t *r);              /* budgets.c */
 void co_chat_completions(request_t *r);         /* face_openai.c */
 void co_messages(request_t *r);                 /* face_anthropic.c */

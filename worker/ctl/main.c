@@ -54,6 +54,10 @@ static const char help[] =
     "  token revoke TENANT --digest SHA256 [--expires WHEN]\n"
     "      revoke tokens of an issuer: one, by its id or its digest, or all that a user has by now; WHEN they end by\n"
     "      themselves, 30 days if not said; all workers are told, through Redis\n"
+    "  token list TENANT\n"
+    "      the revocations of a tenant that count\n"
+    "  token restore TENANT ID\n"
+    "      take one back: such tokens are good again, until they end; all workers are told, through Redis\n"
     "\n"
     "  -c FILE    configuration of the workers (conf/si.yaml); a later file lies over the earlier ones\n"
     "  --help\n"
@@ -126,6 +130,28 @@ static int token_revoke(const ctl_t *c)
     return 0;
 }
 
+static int token_list(const ctl_t *c)
+{
+    return admin_token_list(c->database, c->args[0]);
+}
+
+static int token_restore(const ctl_t *c)
+{
+    admin_tokens_t back;
+    int            rc = admin_token_restore(c->database, c->args[0], c->args[1], &back);
+
+    if (rc) {
+        return rc;
+    }
+    printf("restored %s\n", c->args[1]);
+    fflush(stdout);
+    if (tell_tokens_gone(c->conf->redis_url, &back)) {
+        fprintf(stderr, "sictl: Redis is away: workers go on refusing such tokens for auth.cache\n");
+        return SI_EUNAVAIL;
+    }
+    return 0;
+}
+
 static int usage_list(const ctl_t *c)
 {
     return admin_usage(c->database, c->args[0], c->from, c->to, c->group);
@@ -137,6 +163,8 @@ static const command_t commands[] = {
     { "key list", "a tenant", "", 1, key_list },
     { "key revoke", "a tenant and the id of a key", "", 2, key_revoke },
     { "token revoke", "a tenant", "ijude", 1, token_revoke },
+    { "token list", "a tenant", "", 1, token_list },
+    { "token restore", "a tenant and the id of a revocation", "", 2, token_restore },
     { "usage", "a tenant", "ftg", 1, usage_list },
 };
 

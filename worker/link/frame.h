@@ -410,7 +410,7 @@ static inline void si_marks_get(const uint8_t *p, si_marks_t *m)
 typedef struct {
     uint64_t mark;
     uint64_t before;        /* s since 1970; UINT64_MAX: whenever they were */
-    uint64_t until;         /* s since 1970 */
+    uint64_t until;         /* s since 1970; 0: that was taken back */
 } si_revoked_t;
 
 #define SI_REVOKED_SIZE  24u

@@ -49,6 +49,10 @@ typedef struct {
 
 /* Revokes tokens of a tenant's users. 0 or SI_E*. */
 int admin_token_revoke(const char *conninfo, const admin_revoke_t *t, admin_tokens_t *gone);
+/* Prints the tenant's revocations that count. 0 or SI_E*. */
+int admin_token_list(const char *conninfo, const char *tenant);
+/* Takes one back, by its id: *gone says so to the workers. 0 or SI_E*. */
+int admin_token_restore(const char *conninfo, const char *tenant, const char *id, admin_tokens_t *gone);
 
 /*
  * Prints what the model calls of a tenant took and cost, in groups: "model", "agent", "user", "key" or "day" (NULL: model).

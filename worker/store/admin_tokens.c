@@ -82,3 +82,65 @@ int admin_token_revoke(const char *conninfo, const admin_revoke_t *t, admin_toke
     PQfinish(pg);
     return rc;
 }
+
+int admin_token_list(const char *conninfo, const char *tenant)
+{
+    char        id[UUID_LEN + 1];
+    const char *params[] = { id };
+    PGconn     *pg;
+    PGresult   *r;
+    int         rc = admin_open(conninfo, &pg);
+
+    rc = rc ? rc : admin_see(pg, tenant, id);
+    rc = rc ? rc : admin_query(pg, "cannot read the revocations", &r,
+                               "SELECT revocation_id, " TIME_TEXT("revoked_at") ", " TIME_TEXT("expires_at") ", kind, value, issuer"
+                               " FROM token_revocation WHERE tenant_id = $1 AND expires_at > now() ORDER BY revocation_id", 1, params);
+    if (rc == 0) {
+        printf("%-36s  %-24s  %-24s  %-7s  %s\n", "ID", "REVOKED", "UNTIL", "KIND", "OF");
+        for (int i = 0; i < PQntuples(r); i++) {
+            printf("%-36s  %-24s  %-24s  %-7s  %s  %s\n", PQgetvalue(r, i, 0), PQgetvalue(r, i, 1), PQgetvalue(r, i, 2),
+                   PQgetvalue(r, i, 3), PQgetvalue(r, i, 4), PQgetvalue(r, i, 5));
+        }
+        fflush(stdout);
+        PQclear(r);
+    }
+    PQfinish(pg);
+    return rc;
+}
+
+static int restore(PGconn *pg, const char *tenant, const char *id, admin_tokens_t *gone)
+{
+    const char *params[] = { gone->tenant, id };
+    PGresult   *r;
+    int         rc = admin_see(pg, tenant, gone->tenant);
+
+    rc = rc ? rc : admin_query(pg, "cannot restore", &r, RESTORE_SQL, 2, params);
+    if (rc) {
+        return rc;
+    }
+    if (PQntuples(r) == 0) {
+        admin_say("this tenant has no such revocation", id);
+        rc = SI_ENOENT;
+    } else {
+        snprintf(gone->marks, sizeof(gone->marks), "%s", PQgetvalue(r, 0, 0));
+    }
+    PQclear(r);
+    return rc ? rc : admin_run(pg, "cannot restore", "COMMIT");
+}
+
+int admin_token_restore(const char *conninfo, const char *tenant, const char *id, admin_tokens_t *gone)
+{
+    char    lower[UUID_LEN + 1];
+    PGconn *pg;
+    int     rc;
+
+    memset(gone, 0, sizeof(*gone));
+    if (!uuid_lower(str_of(id), lower)) {
+        admin_say("not the id of a revocation (see sictl token list)", id);
+        return SI_EINVAL;
+    }
+    rc = admin_open(conninfo, &pg);
+    rc = rc ? rc : restore(pg, tenant, lower, gone);
+    PQfinish(pg);
+    return rc;
+}

@@ -23,7 +23,8 @@
  * Who has revoked a key tells all workers, on "si:w"; a message that was lost is made good by auth.cache:
  *
  *   key key's id; hash      ->                       forget the verdict, close its sockets
- *   token before, until; marks  ->                   tokens are revoked (store/revoked.h), in the place of the conversation nobody
+ *   token before, until; marks  ->                   tokens are revoked, or until 0: no more (store/revoked.h); in the place of the
+ *                                                    conversation nobody
  */
 #ifndef SI_BUS_H
 #define SI_BUS_H
@@ -49,7 +50,7 @@ typedef struct {
 void bus_init(const bus_hooks_t *hooks);
 /* A key was revoked by this caller: here it counts at once, at the other workers as soon as they hear of it. */
 void bus_key_gone(const char *tenant, const char *user, const char *key_id, str_t hash);
-/* Tokens were revoked by this caller, and are here: the other workers are told. */
+/* Tokens were revoked by this caller, or restored (until 0), and are here: the other workers are told. */
 void bus_token_gone(const char *tenant, const char *user, str_t marks, uint64_t before, uint64_t until);
 /* The text of a message from `from`; the caller frees *out. */
 void bus_text(buf_t *out, const char *type, const char *tenant, const char *user, const char *conversation, const char *from,
