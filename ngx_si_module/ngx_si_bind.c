@@ -112,7 +112,7 @@ ngx_si_link_add_log(ngx_si_link_t *link, ngx_si_mirror_t *m)
     ngx_si_mirror_t  **bucket;
 
     if (link->nlogs > link->mask) {
-        ngx_si_link_rehash(link, 4 * link->mask + 3);
+        ngx_si_link_rehash(link, 2 * link->mask + 1);
     }
 
     bucket = &link->logs[m->log & link->mask];

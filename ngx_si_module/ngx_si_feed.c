@@ -27,22 +27,22 @@ ngx_si_log_id(ngx_si_mirror_t *m, const u_char *id, uint8_t len)
 {
     u_char  *p;
 
-    if (len > m->last_id_size) {
+    if (len > m->id_size) {
         p = ngx_alloc(len, ngx_cycle->log);
         if (p == NULL) {
             return NGX_ERROR;
         }
 
-        if (m->last_id) {
-            ngx_free(m->last_id);
+        if (m->id_size > NGX_SI_ID_OWN) {
+            ngx_free(m->id.heap);
         }
 
-        m->last_id = p;
-        m->last_id_size = len;
+        m->id.heap = p;
+        m->id_size = len;
     }
 
-    m->last_id_len = len;
-    ngx_memcpy(m->last_id, id, len);
+    m->id_len = len;
+    ngx_memcpy(ngx_si_mirror_id(m), id, len);
 
     return NGX_OK;
 }

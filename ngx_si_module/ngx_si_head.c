@@ -31,15 +31,16 @@ static const char  *ngx_si_head_own[] = {
 };
 
 
-static struct {
-    ngx_str_t  name;
-    ngx_str_t  value;
-} ngx_si_head_defaults[] = {
-    { ngx_string("Cache-Control"),
-      ngx_string("no-cache, no-store, no-transform") },
-    { ngx_string("X-Accel-Buffering"), ngx_string("no") },
-    { ngx_string("X-Content-Type-Options"), ngx_string("nosniff") },
-    { ngx_null_string, ngx_null_string }
+ngx_table_elt_t  ngx_si_head_defaults[NGX_SI_HEAD_DEFAULTS] = {
+    { .hash = 1,
+      .key = ngx_string("Cache-Control"),
+      .value = ngx_string("no-cache, no-store, no-transform") },
+    { .hash = 1,
+      .key = ngx_string("X-Accel-Buffering"),
+      .value = ngx_string("no") },
+    { .hash = 1,
+      .key = ngx_string("X-Content-Type-Options"),
+      .value = ngx_string("nosniff") }
 };
 
 
@@ -142,8 +143,8 @@ ngx_si_head_admit(ngx_si_ctx_t *ctx)
 
 
 /*
- * One place for a copy of HEAD and the list of its fields: nginx's list has
- * room for 20 of them, of 48 bytes each, and a reader holds it for hours.
+ * A copy of HEAD, and room for its fields and no more: nginx's list has that
+ * for 20 of them, of 48 bytes each, and a reader holds it for hours.
  */
 
 static u_char *
@@ -162,28 +163,26 @@ ngx_si_head_keep(ngx_http_request_t *r, const u_char *head, size_t len)
         && ngx_pfree(r->pool, list->part.elts) == NGX_OK)
     {
         /* Content-Type is none of them, Cache-Control mostly is */
-        n = sizeof(ngx_si_head_defaults) / sizeof(ngx_si_head_defaults[0]) - 2
-            + ngx_si_limit_fields(r);
+        n = NGX_SI_HEAD_DEFAULTS - 1 + ngx_si_limit_fields(r);
 
         while (si_field_next(&pos, end, &f) > 0) {
             n += f.tag == SI_T_HEADER;
         }
+
+        /* apart from the copy: it can go once it was sent */
+        list->part.elts = ngx_pmemalign(r->pool, n * sizeof(ngx_table_elt_t),
+                                        NGX_ALIGNMENT);
+        list->nalloc = list->part.elts ? n : 0;
+
+        if (list->part.elts == NULL) {
+            return NULL;
+        }
     }
 
-    p = ngx_pmemalign(r->pool, n * sizeof(ngx_table_elt_t) + len,
-                      NGX_ALIGNMENT);
-
-    if (n) {
-        list->part.elts = p;
-        list->nalloc = p ? n : 0;
+    p = ngx_pmemalign(r->pool, len, NGX_ALIGNMENT);
+    if (p) {
+        ngx_memcpy(p, head, len);
     }
-
-    if (p == NULL) {
-        return NULL;
-    }
-
-    p += n * sizeof(ngx_table_elt_t);
-    ngx_memcpy(p, head, len);
 
     return p;
 }
@@ -427,10 +426,10 @@ ngx_si_head_stream(ngx_http_request_t *r)
 {
     ngx_uint_t  i;
 
-    for (i = 0; ngx_si_head_defaults[i].name.len; i++) {
-        if (!ngx_si_head_has(r, &ngx_si_head_defaults[i].name)
-            && ngx_si_head_add(r, &ngx_si_head_defaults[i].name,
-                                 &ngx_si_head_defaults[i].value)
+    for (i = 0; i < NGX_SI_HEAD_DEFAULTS; i++) {
+        if (!ngx_si_head_has(r, &ngx_si_head_defaults[i].key)
+            && ngx_si_head_add(r, &ngx_si_head_defaults[i].key,
+                               &ngx_si_head_defaults[i].value)
                != NGX_OK)
         {
             return NGX_ERROR;

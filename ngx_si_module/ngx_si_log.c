@@ -110,16 +110,13 @@ ngx_si_log_join(ngx_si_mirror_t *m, ngx_si_ctx_t *ctx)
 }
 
 
-/* a resume asks for the log in the name of the tenant who first read it */
-
 static ngx_si_mirror_t *
 ngx_si_log_create(ngx_si_ctx_t *ctx, const u_char *key, size_t len)
 {
     ngx_si_mirror_t    *m;
     ngx_si_loc_conf_t  *slcf;
 
-    m = ngx_calloc(offsetof(ngx_si_mirror_t, key) + len + ctx->tenant.len,
-                   ngx_cycle->log);
+    m = ngx_calloc(offsetof(ngx_si_mirror_t, key) + len, ngx_cycle->log);
     if (m == NULL) {
         return NULL;
     }
@@ -132,11 +129,7 @@ ngx_si_log_create(ngx_si_ctx_t *ctx, const u_char *key, size_t len)
     m->key_len = (uint16_t) len;
     ngx_memcpy(m->key, key, len);
 
-    m->tenant_len = (uint32_t) ctx->tenant.len;
-
-    if (m->tenant_len) {
-        ngx_memcpy(ngx_si_mirror_tenant(m), ctx->tenant.data, m->tenant_len);
-    }
+    m->id_size = NGX_SI_ID_OWN;
 
     ngx_queue_init(&m->readers);
     ngx_queue_init(&m->lagging);
@@ -290,8 +283,8 @@ ngx_si_log_destroy(ngx_si_mirror_t *m)
 
     ngx_si_seat_free(m);
 
-    if (m->last_id) {
-        ngx_free(m->last_id);
+    if (m->id_size > NGX_SI_ID_OWN) {
+        ngx_free(m->id.heap);
     }
 
     ngx_si_count(m->pool->proc, NGX_SI_LOGS, -1);

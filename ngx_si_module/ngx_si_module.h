@@ -52,6 +52,7 @@
 #define NGX_SI_STATUS        1000        /* workers answer /status */
 
 #define NGX_SI_CHUNK_HEAD    8           /* room for "10000" CRLF */
+#define NGX_SI_ID_OWN        16          /* "<turn>.<event>": no turn has more */
 
 
 typedef struct ngx_si_pool_s    ngx_si_pool_t;
@@ -334,20 +335,24 @@ struct ngx_si_mirror_s {
     size_t                    limit;
 
     ngx_si_resume_t          *resume;   /* heap; while it looks for its log */
-    u_char                   *last_id;  /* heap; grows, a feed's ids are long */
-    uint32_t                  tenant_len;
+    union {
+        u_char                own[NGX_SI_ID_OWN];
+        u_char               *heap;     /* grows: a feed's ids are long */
+    } id;                               /* the last one, see ngx_si_log_id() */
+    uint8_t                   id_len;
+    uint8_t                   id_size;  /* NGX_SI_ID_OWN, or of the heap */
     uint16_t                  key_len;  /* <= SI_KEY_MAX */
-    uint8_t                   last_id_len;
-    uint8_t                   last_id_size;
 
     unsigned                  is_fed:1;
     unsigned                  in_census:1;
     unsigned                  ended:1;
     uint32_t                  holds;    /* callers that look at it */
-    u_char                    key[1];   /* key_len bytes, then the tenant */
+    u_char                    key[1];   /* key_len bytes */
 };
 
-#define ngx_si_mirror_tenant(m)  ((m)->key + (m)->key_len)
+/* where the last id is */
+#define ngx_si_mirror_id(m)                                                  \
+    ((m)->id_size > NGX_SI_ID_OWN ? (m)->id.heap : (m)->id.own)
 
 /* a log of one turn is short and may end by itself; others are drained */
 #define ngx_si_mirror_is_turn(m)                                             \
@@ -542,6 +547,9 @@ const char *ngx_si_head_take(ngx_si_ctx_t *ctx, const u_char *p, size_t len);
 /* name and value are not copied */
 ngx_int_t ngx_si_head_add(ngx_http_request_t *r, ngx_str_t *name,
     ngx_str_t *value);
+/* what a stream's header has unless the worker says otherwise */
+#define NGX_SI_HEAD_DEFAULTS  3
+extern ngx_table_elt_t  ngx_si_head_defaults[NGX_SI_HEAD_DEFAULTS];
 
 /* ngx_si_limit.c; more of it in ngx_si_limit.h */
 /* answers a call whose stream there is no place for, and ends it */

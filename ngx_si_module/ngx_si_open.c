@@ -414,13 +414,35 @@ ngx_si_open_piece(ngx_si_ctx_t *ctx, ngx_buf_t *b, size_t size,
 }
 
 
+/* all readers of a log are of one tenant; without any it would be gone */
+
+static ngx_str_t *
+ngx_si_open_tenant(ngx_si_mirror_t *m)
+{
+    ngx_queue_t   *q;
+    ngx_si_ctx_t  *ctx;
+
+    if (m->nseats) {
+        return &m->seats[0].ctx->tenant;
+    }
+
+    q = ngx_queue_empty(&m->readers) ? ngx_queue_head(&m->lagging)
+                                     : ngx_queue_head(&m->readers);
+
+    ctx = ngx_queue_data(q, ngx_si_ctx_t, reader);
+
+    return &ctx->tenant;
+}
+
+
 static void
 ngx_si_open_fields_resume(ngx_si_writer_t *w, ngx_si_mirror_t *m)
 {
+    ngx_str_t  *tenant = ngx_si_open_tenant(m);
+
     ngx_si_open_field(w, SI_T_RESUME, m->key, m->key_len);
-    ngx_si_open_field(w, SI_T_TENANT, ngx_si_mirror_tenant(m),
-                      m->tenant_len);
-    ngx_si_open_field(w, SI_T_LAST_ID, m->last_id, m->last_id_len);
+    ngx_si_open_field(w, SI_T_TENANT, tenant->data, tenant->len);
+    ngx_si_open_field(w, SI_T_LAST_ID, ngx_si_mirror_id(m), m->id_len);
 }
 
 

@@ -53,6 +53,9 @@ typedef struct {
 
 
 static void ngx_si_shrink_answer(ngx_http_request_t *r);
+static void ngx_si_shrink_sent(ngx_http_request_t *r);
+static ngx_uint_t ngx_si_shrink_pointed(ngx_http_request_t *r);
+static ngx_uint_t ngx_si_shrink_is_default(ngx_table_elt_t *h);
 static ngx_uint_t ngx_si_shrink_may(ngx_si_ctx_t *ctx);
 static ngx_uint_t ngx_si_shrink_plan(ngx_http_request_t *r,
     ngx_si_move_t *m);
@@ -153,6 +156,7 @@ ngx_si_shrink(ngx_si_ctx_t *ctx)
         (void) ngx_pfree(r->pool, ctx->head);
         ctx->head = NULL;
         ctx->proc->freed++;
+        ngx_si_shrink_sent(r);
     }
 
     if (ctx->shrunk) {
@@ -205,6 +209,109 @@ ngx_si_shrink_answer(ngx_http_request_t *r)
         list->part.elts = few;
         list->nalloc = NGX_SI_SHRINK_FIELDS;
     }
+}
+
+
+/*
+ * Of a header that was sent only the log asks again, and nobody adds to it:
+ * what all streams have is in one place for all.
+ */
+
+static void
+ngx_si_shrink_sent(ngx_http_request_t *r)
+{
+    ngx_uint_t        i, n;
+    ngx_list_t       *list = &r->headers_out.headers;
+    ngx_table_elt_t  *old = list->part.elts, *few;
+
+    static ngx_list_part_t  defaults = {
+        ngx_si_head_defaults, NGX_SI_HEAD_DEFAULTS, NULL
+    };
+
+    for (i = 0, n = 0; i < list->part.nelts; i++) {
+        n += ngx_si_shrink_is_default(&old[i]);
+    }
+
+    if (n != NGX_SI_HEAD_DEFAULTS || list->part.next
+        || ngx_si_shrink_pointed(r))
+    {
+        return;
+    }
+
+    n = list->part.nelts - n;
+    few = NULL;
+
+    if (n) {
+        few = ngx_pmemalign(r->pool, n * list->size, NGX_ALIGNMENT);
+        if (few == NULL) {
+            return;
+        }
+    }
+
+    for (i = 0, n = 0; i < list->part.nelts; i++) {
+        if (!ngx_si_shrink_is_default(&old[i])) {
+            few[n++] = old[i];
+        }
+    }
+
+    if (ngx_pfree(r->pool, old) == NGX_OK) {
+        list->part.elts = few;
+        list->part.nelts = n;
+        list->part.next = &defaults;
+        list->nalloc = n;
+    }
+}
+
+
+/* a field that nginx or a filter finds by a pointer of its own */
+
+static ngx_uint_t
+ngx_si_shrink_pointed(ngx_http_request_t *r)
+{
+    u_char      *p, *word, *from, *end;
+    ngx_list_t  *list = &r->headers_out.headers;
+
+#if (nginx_version < 1023000)
+    if (r->headers_out.cache_control.nelts || r->headers_out.link.nelts) {
+        return 1;
+    }
+#endif
+
+    from = list->part.elts;
+    end = from + list->part.nelts * list->size;
+
+    word = (u_char *) &r->headers_out;
+
+    for ( /* void */ ; word < (u_char *) (&r->headers_out + 1);
+         word += sizeof(u_char *))
+    {
+        ngx_memcpy(&p, word, sizeof(u_char *));
+
+        if (p >= from && p < end && word != (u_char *) &list->part.elts) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* by its place: another with that name is somebody else's */
+
+static ngx_uint_t
+ngx_si_shrink_is_default(ngx_table_elt_t *h)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_SI_HEAD_DEFAULTS; i++) {
+        if (h->hash && h->key.data == ngx_si_head_defaults[i].key.data
+            && h->value.data == ngx_si_head_defaults[i].value.data)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

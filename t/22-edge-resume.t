@@ -105,6 +105,25 @@ subtest 'END with abort' => sub {
     $c->close;
 };
 
+# Ids of a feed are as long as it has conversations.
+subtest 'ids that grow' => sub {
+    my ($c, $w, $link) = reader('u:one', ++$log);
+    my @ids = ('1.1', map { join ',', map { "$_.$_" } 1 .. $_ } 4, 5, 30, 2);
+    $w->feed($link, $log, $_, event($_, 'x')) for @ids;
+    $c->wait_body(qr/id: \Q$ids[-1]\E\n/);
+    for my $id (@ids) {
+        $w->feed($link, $log, $id, event($id, 'x'));
+        $w->end_log($link, $log, 16);
+        $w = other($w);
+        my $resume = $w->call;
+        is $resume->{last_id}, $id, 'resumed after one of ' . length $id;
+        $resume->attach(++$log, 'u:one', 1);
+        $link = $resume->{link};
+    }
+    $c->close;
+    $w->frame('DETACH', $log);
+};
+
 subtest 'two mirrors become one' => sub {
     my ($c, $w, $link) = reader('c:four', ++$log);
     $w->feed($link, $log, '4.1', event('4.1', 'a'));
