@@ -321,6 +321,33 @@ static void co_test_reuse(void)
     http_close(h);
 }
 
+/* On a connection that was used before: on a new one curl sends nothing twice. */
+static void co_vanish(const char *method)
+{
+    str_t   body;
+    http_t *h = get("/hello");
+
+    co_http_body(h, arena, 100, &body, soon());
+    http_close(h);
+    h = http_start(&(http_spec_t) { .method = method, .url = url("/vanish"), .body = strcmp(method, "POST") == 0 ? STR("{}") : STR_NULL });
+    is_int(co_http_head(h, soon()), SI_EUNAVAIL, "a kept connection is closed without a byte");
+    ok(strstr(http_error(h), "callback") == NULL, "a reason: %s", http_error(h));
+    http_close(h);
+    h = get("/tell");
+    co_http_body(h, arena, 100, &body, soon());
+    http_close(h);
+    is_str(co_told(), "asked", method);
+}
+
+static void co_test_vanish(void)
+{
+    co_vanish("POST");
+    is_str(co_told(), "told", "is sent once");
+    co_vanish("GET");
+    is_str(co_told(), "asked", "is sent again");
+    is_str(co_told(), "told", "and no more, as nothing comes of it");
+}
+
 /* ---- many ---- */
 
 static size_t heap_bytes(void)
@@ -369,6 +396,7 @@ static void co_main(void *arg)
     co_test_close();
     co_test_cancel();
     co_test_reuse();
+    co_test_vanish();
     co_test_many();
     loop_stop();
 }

@@ -140,6 +140,12 @@ static void serve_path(peer_t *p, const char *path)
     } else if (strcmp(path, "/until-close") == 0) {
         puts_(p, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcd");
         _exit(0);
+    } else if (strcmp(path, "/vanish") == 0) {
+        tell(p, "asked", -1);
+        _exit(0);
+    } else if (strcmp(path, "/tell") == 0) {
+        tell(p, "told", -1);
+        answer(p, "text/plain", "", 0);
     } else if (strcmp(path, "/nothing") == 0) {
         _exit(0);
     } else if (strcmp(path, "/early") == 0) {

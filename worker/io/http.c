@@ -26,6 +26,7 @@ struct http {
     bool               done;            /* rc says how */
     bool               head_done;
     bool               paused;
+    bool               sent;            /* it was on its way to the server once */
     int                rc;
     long               status;
     size_t             max;
@@ -61,7 +62,9 @@ static void note_error(http_t *h, CURLcode code)
     long   no = 0;
     size_t n;
 
-    if (h->error[0] == '\0') {
+    if (code == CURLE_ABORTED_BY_CALLBACK) {            /* on_send() */
+        snprintf(h->error, sizeof(h->error), "the server closed the connection without an answer");
+    } else if (h->error[0] == '\0') {
         strncpy(h->error, curl_easy_strerror(code), sizeof(h->error) - 1);
     }
     curl_easy_getinfo(h->easy, CURLINFO_OS_ERRNO, &no);
@@ -226,8 +229,28 @@ static void set_connection(CURL *e, const http_spec_t *spec)
     }
 }
 
-static void set_callbacks(http_t *h)
+/*
+ * When a server closes a kept connection without a byte, curl sends the request again on another one. Nobody knows whether
+ * the first was worked on, so what is not idempotent (RFC 9110, 9.2.2) fails instead, and who called decides.
+ */
+static int on_send(void *arg, char *remote, char *local, int remote_port, int local_port)
 {
+    http_t *h = arg;
+
+    (void) remote, (void) local, (void) remote_port, (void) local_port;
+    if (h->sent) {
+        return CURL_PREREQFUNC_ABORT;
+    }
+    h->sent = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+static void set_callbacks(http_t *h, bool once)
+{
+    if (once) {
+        curl_easy_setopt(h->easy, CURLOPT_PREREQFUNCTION, on_send);
+        curl_easy_setopt(h->easy, CURLOPT_PREREQDATA, h);
+    }
     curl_easy_setopt(h->easy, CURLOPT_PRIVATE, h);
     curl_easy_setopt(h->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(h->easy, CURLOPT_USERAGENT, "si-worker");
@@ -261,7 +284,7 @@ http_t *http_start(const http_spec_t *spec)
 
     set_method(h, spec);
     set_connection(h->easy, spec);
-    set_callbacks(h);
+    set_callbacks(h, spec->method != NULL && strcmp(spec->method, "POST") == 0);
 
     CURLMcode mc = why != NULL ? CURLM_OK : curl_multi_add_handle(proc.http->multi, h->easy);
     if (mc != CURLM_OK) {

@@ -1,8 +1,8 @@
 /*
  * HTTP client on libcurl's multi interface, streaming, driven by the loop. Used from coroutines.
  *
- * HTTP/1.1, connections are kept and used again (1,024 at most, idle ones for 60 s). Nothing is
- * compressed, nothing redirected. Proxies: https requests honour https_proxy, all_proxy and
+ * HTTP/1.1, connections are kept and used again (1,024 at most, idle ones for 60 s). A POST is sent
+ * once at most. Nothing is compressed, nothing redirected. Proxies: https requests honour https_proxy, all_proxy and
  * no_proxy of the environment, as people expect who sit behind one; plain http never uses a
  * proxy, since it is meant for servers at hand (Ollama, vLLM). Certificates are verified.
  * SIGPIPE must be ignored by the process (signals_init() does).

@@ -16,7 +16,7 @@ static void put_server(span_t *s, const char *url)
 
     host = host != NULL ? host + 3 : url;
     n = strcspn(host, "/?#");
-    host = memchr(host, '@', n) != NULL ? (const char *) memchr(host, '@', n) + 1 : host;
+    host = memrchr(host, '@', n) != NULL ? (const char *) memrchr(host, '@', n) + 1 : host;    /* a password may hold one */
     n = strcspn(host, "/?#");
     colon = memrchr(host, ':', n);
     if (colon != NULL && parse_u64((str_t) { colon + 1, n - (size_t) (colon + 1 - host) }, &port) == 0) {
