@@ -135,7 +135,7 @@ ngx_si_out_copy(ngx_si_ctx_t *ctx, const u_char *p, size_t len,
 
 
 ngx_int_t
-ngx_si_out_raw(ngx_si_ctx_t *ctx, u_char *p, size_t len)
+ngx_si_out_raw(ngx_si_ctx_t *ctx, ngx_si_block_t *b, u_char *p, size_t len)
 {
     ngx_int_t     rc;
     ngx_chain_t  *cl;
@@ -149,6 +149,12 @@ ngx_si_out_raw(ngx_si_ctx_t *ctx, u_char *p, size_t len)
     cl->buf->last = p + len;
     cl->buf->memory = 1;
     cl->buf->flush = 1;
+
+    if (b) {
+        cl->buf->start = (u_char *) b;
+        cl->buf->end = (u_char *) b + len;
+        b->pins++;
+    }
 
     rc = ngx_http_write_filter(ctx->request, cl);
 

@@ -37,8 +37,12 @@ ngx_int_t ngx_si_out_add(ngx_si_ctx_t *ctx, ngx_si_block_t *b, u_char *pos,
 /* credit: the worker is told when the client has them */
 ngx_int_t ngx_si_out_copy(ngx_si_ctx_t *ctx, const u_char *p, size_t len,
     ngx_uint_t credit);
-/* static bytes past the chunked filter, when nothing else is pending */
-ngx_int_t ngx_si_out_raw(ngx_si_ctx_t *ctx, u_char *p, size_t len);
+/*
+ * Bytes past the chunked filter, when nothing else is pending: of a block,
+ * which is pinned, or, with b of NULL, static ones.
+ */
+ngx_int_t ngx_si_out_raw(ngx_si_ctx_t *ctx, ngx_si_block_t *b, u_char *p,
+    size_t len);
 /* the header alone */
 ngx_int_t ngx_si_out_flush(ngx_si_ctx_t *ctx);
 /* NGX_OK: the client has all, NGX_AGAIN: not yet, NGX_ERROR */

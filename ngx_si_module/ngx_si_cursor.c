@@ -386,5 +386,44 @@ ngx_si_cursor_beat_direct(ngx_si_ctx_t *ctx)
 
     n = ngx_max(n, 0);
 
-    return ngx_si_out_raw(ctx, beat + n, sizeof(beat) - 1 - n);
+    return ngx_si_out_raw(ctx, NULL, beat + n, sizeof(beat) - 1 - n);
+}
+
+
+/*
+ * A reader that is too far behind is asked to come back: behind the block that
+ * it has a part of, which waits in its connection for send_timeout at most.
+ * What TLS could not send must be offered again as it was, so that is cut.
+ */
+
+void
+ngx_si_cursor_shed(ngx_si_ctx_t *ctx)
+{
+    u_char            *p;
+    size_t             len;
+    ngx_si_block_t    *b = ctx->block;
+    ngx_connection_t  *c = ctx->request->connection;
+
+#if (NGX_SSL)
+    if (ctx->direct && c->ssl) {
+        ngx_si_ctx_abort(ctx);
+        return;
+    }
+#endif
+
+    if (ctx->offset) {
+        p = ngx_si_block_wire(b) + ctx->offset;
+        len = ngx_si_block_length(b) - ctx->offset;
+
+        if (b->next == NULL || ngx_si_out_pending(ctx)
+            || ngx_si_out_raw(ctx, b, p, len) == NGX_ERROR)
+        {
+            ngx_si_ctx_abort(ctx);
+            return;
+        }
+
+        ngx_si_cursor_move(ctx, b->next, 0);
+    }
+
+    ngx_si_answer_retry(ctx, 500 + ngx_random() % 1000);
 }

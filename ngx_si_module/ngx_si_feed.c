@@ -263,7 +263,7 @@ ngx_si_log_overflow(ngx_si_mirror_t *m, size_t batch)
                       "si reader closed: it is %uz bytes behind", m->bytes);
 
         ngx_si_count(ctx->proc, NGX_SI_SLOW, 1);
-        ngx_si_ctx_abort(ctx);
+        ngx_si_cursor_shed(ctx);
     }
 }
 

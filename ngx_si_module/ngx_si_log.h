@@ -44,6 +44,8 @@ void ngx_si_seat_leave_all(ngx_si_mirror_t *m);
 void ngx_si_seat_free(ngx_si_mirror_t *m);
 void ngx_si_seat_fan_out(ngx_si_mirror_t *m, ngx_si_block_t *fresh);
 ngx_uint_t ngx_si_cursor_clear(ngx_si_ctx_t *ctx);
+/* ends a reader that lags; do not touch ctx afterwards */
+void ngx_si_cursor_shed(ngx_si_ctx_t *ctx);
 void ngx_si_cursor_lag(ngx_si_ctx_t *ctx, ngx_si_block_t *b,
     uint32_t offset);
 
