@@ -242,7 +242,10 @@ subtest 'broken frames' => sub {
     $breaks->(1007, 'text that is not UTF-8', [1, "\xff"]);
     $breaks->(1009, 'a message too long', [1, 'x' x (6 * 16384 + 8193)]);
     $breaks->(1009, 'in parts, too', map { [$_ ? 0 : 1, 'x' x 60000, fin => 0] } 0 .. 1);
+    $breaks->(1007, 'in parts, too', [1, "\xc3", fin => 0], [0, 'x']);
     $breaks->(1002, 'a close with a code that may not be sent', [8, pack 'n', 1005]);
+    $breaks->(1002, 'a close with half a code', [8, "\x03"]);
+    $breaks->(1007, 'a close with a reason that is not UTF-8', [8, pack('n', 1000) . "\xff"]);
     my $w = socket_open();
     $w->frame(8, pack('n', 4001) . 'bye');
     is $w->close_code, 4001, 'a close is answered with its code';
@@ -256,6 +259,9 @@ subtest 'broken frames' => sub {
     $w->send_all($_) for split //, SI::Test::Socket::encode(0, substr $ping, 5);
     is $w->reply('p')->{status}, 200, 'a message in parts, and byte by byte';
     is_deeply $w->{pongs}, ['inside'], 'with a ping between them, which is answered';
+    $w->frame(1, qq({"type":"ping","ref":"\xc3), fin => 0);
+    $w->frame(0, qq(\xbc"}));
+    is $w->reply("\xfc")->{status}, 200, 'a character in two parts';
     is $w->say({ type => 'ping', ref => 'big', map { ("pad$_" => 1) } 1 .. 20 })->reply('big')->{status}, 422, 'it goes on';
 };
 

@@ -138,12 +138,14 @@ export interface TurnCancelled extends EventBase<'turn.cancelled'>, TurnEnd {
     message: AnswerMessage | null;
 }
 
-/** A server newer than this file may send other types too: ignore what you do not know. */
 /** Of the stream and no turn, without an id: the machine that owns the conversation cannot be heard for now. */
 export interface StreamDegraded { type: 'stream.degraded'; reason: string; id?: undefined; turn?: undefined }
+/** The same, and the last one: the credential has expired or was revoked. The client asks again with what `key` gives then. */
+export interface AuthExpired { type: 'auth.expired'; id?: undefined; turn?: undefined }
+/** A server newer than this file may send other types too: ignore what you do not know. */
 export type TurnEvent =
     | TurnAccepted | TurnStarted | Delta | Reasoning | TurnRestarted | TurnCompleted | TurnFailed | TurnCancelled
-    | StreamDegraded;
+    | StreamDegraded | AuthExpired;
 
 /** A refused or failed request. */
 export class SiError extends Error {
