@@ -18,8 +18,12 @@ providers:
   fake: { kind: openai, base_url: "$url" }
 models:
   m: { provider: fake, upstream: up, price: { input: 1, output: 1 } }
+filters:
+  words: { words: [forbidden] }
+  pii: { ready: [email], action: redact, direction: input }
 agents:
   teller: { model: m }
+  wary: { model: m, filters: [words, pii] }
 default_model: m
 budgets:
   teller: { per: all, agent: teller, period: total, calls: 100, dollars: 1 }
@@ -95,6 +99,20 @@ subtest 'dialects, and sums' => sub {
     run_turn($si, conversation($si), ask('Something else'));
     poll_until { used('all') == 5 };
     pass 'and a counter that is summed up anew is the same';
+};
+
+subtest 'what filters did' => sub {
+    my ($c, $context) = (conversation($si), caller_context());
+    $model->next(kind => 'tokens', tokens => ['so it is for', 'bidden']);
+    $si->stream(POST => "/v1/conversations/$c/turns", { input => 'I am ann@example.org, or bob@example.org', agent => 'wary' }, { traceparent => $context })->until_end;
+    my ($turn) = one(qr/^invoke_agent/, spans_of($context, sub { one(qr/^invoke_agent/, @_) }));
+    is_deeply [map { "$_->{'si.filter.rule'} $_->{'si.filter.direction'} $_->{'si.filter.action'}" } grep { $_->{'si.filter.rule'} } @{ $turn->{event_at} }],
+        ['pii/email input redact', 'words/words output block'], 'is in the span of the turn, once each';
+    $context = caller_context();
+    $si->json(POST => '/v1/chat/completions', { model => 'wary', messages => [{ role => 'user', content => 'forbidden' }] }, { traceparent => $context });
+    my ($request) = one(qr/^POST/, spans_of($context, sub { one(qr/^POST/, @_) }));
+    is_deeply [$request->{events}, $request->{event_at}[0]{'si.filter.rule'}], [['si.filter'], 'words/words'], 'of a request that was refused, too';
+    unlike $collector->{bodies}, qr/forbidden|example\.org/, 'without the text';
 };
 
 subtest 'a turn that is taken over' => sub {

@@ -223,16 +223,30 @@ void span_text_below(span_t *s, const char *key, const char *value)
     }
 }
 
-void span_event(span_t *s, const char *name)
+void span_event_of(span_t *s, const char *name, const char *const (*texts)[2], size_t n)
 {
     size_t before;
+    buf_t  b;
 
-    if (s != NULL && s->open) {
-        before = s->events.n;
-        if (buf_printf(&s->events, "%s{\"timeUnixNano\":\"%" PRIu64 "\",\"name\":\"%s\"}", before > 0 ? "," : "", now_ns(s), name) != 0) {
-            s->events.n = before;
-        }
+    if (s == NULL || !s->open) {
+        return;
     }
+    before = s->events.n;
+    buf_init(&b, EVENTS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        (void) put(&b, texts[i][0], "stringValue", NULL, texts[i][1]);
+    }
+    if (buf_printf(&s->events, "%s{\"timeUnixNano\":\"%" PRIu64 "\",\"name\":\"%s\"", before > 0 ? "," : "", now_ns(s), name) != 0
+        || (b.n > 0 && buf_printf(&s->events, ",\"attributes\":[%.*s]", (int) b.n, b.p) != 0) || buf_puts(&s->events, "}") != 0)
+    {
+        s->events.n = before;
+    }
+    buf_free(&b);
+}
+
+void span_event(span_t *s, const char *name)
+{
+    span_event_of(s, name, NULL, 0);
 }
 
 void span_link(span_t *s, const trace_t *to, const char *how)

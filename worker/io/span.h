@@ -42,6 +42,8 @@ void span_list(span_t *s, const char *key, const char *value);
 void span_text_below(span_t *s, const char *key, const char *value);
 /* Something happened now. */
 void span_event(span_t *s, const char *name);
+/* The same, with texts: pairs of key and value. All events of one span have as much room as its attributes. */
+void span_event_of(span_t *s, const char *name, const char *const (*texts)[2], size_t n);
 /* Another span has to do with it; the attribute si.link says how. */
 void span_link(span_t *s, const trace_t *to, const char *how);
 /* It failed: status error, and error.type. The first one counts. */

@@ -2,6 +2,7 @@
 
 #include "base/logger.h"
 #include "base/proc.h"
+#include "io/span.h"
 #include "llm/filter_request.h"
 #include "llm/reply.h"
 
@@ -47,6 +48,8 @@ static void note(filter_rule_t *r, void *arg)
     if (m == end) {
         *m = (filter_match_t) { r->name, f->direction, r->action, 0 };
         f->nmatches++;
+        span_event_of(span_here(), "si.filter", (const char *const[][2]) { { "si.filter.rule", r->name },
+                      { "si.filter.direction", filter_direction_name(f->direction) }, { "si.filter.action", filter_action_name(r->action) } }, 3);
         log_line(LOG_INFO, "a filter matched", "rule", r->name, "direction", filter_direction_name(f->direction), "action",
                  filter_action_name(r->action), "tenant", f->tenant, NULL);
     }

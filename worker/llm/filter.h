@@ -31,7 +31,7 @@ int  co_filter_next(filter_call_t *f, int (*co_next)(void *arg, chat_event_t *ev
 bool filter_blocked(const filter_call_t *f);
 /* Its rules for one direction. f may be NULL. */
 filter_rule_t *const *filter_rules(const filter_call_t *f, filter_direction_t d, size_t *n);
-/* What matched so far, for traces. f may be NULL. */
+/* What matched so far, for tests; traces have it as events of the span that it happened in. f may be NULL. */
 const filter_match_t *filter_matches(const filter_call_t *f, size_t *n);
 
 #endif

@@ -391,11 +391,6 @@ const char *gateway_cache_status(const gateway_call_t *g)
     return cache_status(g->cache);
 }
 
-const filter_match_t *gateway_filtered(const gateway_call_t *g, size_t *n)
-{
-    return filter_matches(g->filter, n);
-}
-
 const llm_result_t *gateway_result(const gateway_call_t *g)
 {
     return g->call != NULL ? g->provider->result(g->call) : &g->result;

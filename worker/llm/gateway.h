@@ -35,7 +35,6 @@ typedef struct {
 } gateway_spec_t;
 
 typedef struct gateway_call gateway_call_t;
-struct filter_match;
 
 /*
  * Waits until the first piece of an answer (or the whole of an empty one) is there: up to then a failure is nobody's business
@@ -55,8 +54,6 @@ const conf_model_t *gateway_model(const gateway_call_t *g);
 /* What that model's answer took, its cost too; after its end, and good until close. */
 struct usage;
 const struct usage *gateway_usage(const gateway_call_t *g);
-/* What its filters found so far (llm/filter.h), for traces: names of rules, no text. */
-const struct filter_match *gateway_filtered(const gateway_call_t *g, size_t *n);
 /* How it is with its cache, for Cache-Status (RFC 9211); NULL: it has none. A hit costs nothing and is no call of a model. */
 const char *gateway_cache_status(const gateway_call_t *g);
 void gateway_close(gateway_call_t *g);

@@ -59,6 +59,7 @@ sub span {
     die "wrong times\n" if grep { !/^1\d{18}$/ } $s->{startTimeUnixNano}, $s->{endTimeUnixNano};
     die "ended before it began\n" if $s->{startTimeUnixNano} gt $s->{endTimeUnixNano};
     my $got = { %$s, resource => $resource, request => $request, at => attributes($s->{attributes}) };
+    $got->{event_at} = [map { attributes($_->{attributes} || []) } @{ $s->{events} || [] }];
     $got->{events} = [map { die "an event without time\n" if $_->{timeUnixNano} lt $s->{startTimeUnixNano}; $_->{name} } @{ $s->{events} || [] }];
     $got->{links} = [map { { %$_, at => attributes($_->{attributes}) } } @{ $s->{links} || [] }];
     return $got;
