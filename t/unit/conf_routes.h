@@ -79,6 +79,12 @@ static void routes(test_t *t)
     ok(strstr(text, "models.offline.price.output = 0.000000    # default") != NULL, "and where there is none");
     conf_free(c);
 
+    c = load1(t, "providers: { p: { kind: openai, base_url: 'https://me:s3cret@host/v1' } }\ntelemetry: { endpoint: 'http://me:s3cret@otel' }\n", &err);
+    text = c != NULL ? printed(t, c) : err;
+    ok(strstr(text, "p.base_url = \"https://me:***@host/v1\"") != NULL && strstr(text, "s3cret") == NULL, "no password of a URL is printed");
+    conf_free(c);
+
+    refused(t, "telemetry: { endpoint: 'ftp://me:s3cret@otel' }", "a.yaml:1: telemetry.endpoint: expected a URL that starts with http://|https://");
     refused(t, "models:\n  m: { provider: offline, price: { input: 0.1234567 } }",
             "a.yaml:2: models.m.price.input: expected a price from 0 to 100000 with at most 6 places, such as 0.15, got \"0.1234567\"");
     refused(t, "models:\n  m: { provider: offline, price: { output: -1 } }",

@@ -71,7 +71,9 @@ static void print_text(FILE *out, const char *text)
 
 static void print_value(FILE *out, const conf_key_t *k, const char *text)
 {
-    if (k->type == KEY_PLACE) {
+    size_t n;
+
+    if (k->type == KEY_PLACE || (k->type == KEY_URL && url_password(text, &n) > 0)) {
         print_place(out, text);
     } else if (k->type == KEY_NUMBER || k->type == KEY_SHARE || k->type == KEY_SIZE || k->type == KEY_DURATION || k->type == KEY_PRICE) {
         fputs(text, out);

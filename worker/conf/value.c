@@ -33,12 +33,14 @@ const char *conf_got(arena_t *a, const yaml_t *v)
 /* Says what was expected; a value that may be a secret is not repeated. */
 int conf_wrong(loader_t *l, const slot_t *s)
 {
-    bool secret = s->key->type == KEY_SECRET || s->key->type == KEY_PLACE;
+    bool text = s->node->kind == YAML_TEXT;
+    bool secret = s->key->type == KEY_SECRET || s->key->type == KEY_PLACE
+                  || (s->key->type == KEY_URL && text && strchr(s->node->text, '@') != NULL);
     char what[256];
 
     conf_expected(s->key, what, sizeof(what));
     return conf_fail_at(l, s->node, s->path,
-                   secret && s->node->kind == YAML_TEXT ? arena_printf(l->a, "expected %s", what)
+                   secret && text ? arena_printf(l->a, "expected %s", what)
                                                         : arena_printf(l->a, "expected %s, got %s", what, conf_got(l->a, s->node)));
 }
 
