@@ -196,9 +196,9 @@ subtest 'what the provider gets' => sub {
     $same{response_format}{json_schema}{description} = 'd';
     is chat(%same)->{status}, 200, 'what has no neutral form';
     is_deeply [@{ $model->request(asked())->{json} }{qw(tool_choice response_format)}], [@same{qw(tool_choice response_format)}], 'goes on as it is';
-    is chat(tools => [{ function => $tools->[0]{function} }], tool_choice => 'any', messages => [{ role => 'user', content => [{ type => 'image_url', image_url => 'https://x/y.png' }] }])->{status}, 200, "what Mistral's clients send";
+    is chat(tools => [{ function => $tools->[0]{function} }], tool_choice => 'any', messages => [{ role => 'assistant', content => 'so', prefix => JSON::PP::false }, { role => 'user', content => [{ type => 'image_url', image_url => 'https://x/y.png' }] }])->{status}, 200, "what Mistral's clients send";
     $sent = $model->request(asked())->{json};
-    is_deeply [@$sent{qw(tools tool_choice)}, $sent->{messages}[0]{content}], [$tools, 'required', [{ type => 'image_url', image_url => { url => 'https://x/y.png' } }]], 'goes on in words that all know';
+    is_deeply [@$sent{qw(tools tool_choice messages)}], [$tools, 'required', [{ role => 'assistant', content => 'so' }, { role => 'user', content => [{ type => 'image_url', image_url => { url => 'https://x/y.png' } }] }]], 'goes on in words that all know';
 };
 
 subtest 'agents and models' => sub {
@@ -244,6 +244,7 @@ subtest 'requests that are refused' => sub {
             ['a participant', [messages => [{ role => 'user', name => 'Ann', content => 'x' }]], 'messages[0].name'],
             ['sound in a message', [messages => [@hello, { role => 'user', content => [{ type => 'input_audio', input_audio => {} }] }]], 'messages[1].content[0].input_audio'],
             ['a file of another house', [messages => [{ role => 'user', content => [{ type => 'file', file => { file_id => 'f-1' } }] }]], 'messages[0].content[0].file.file_id'],
+            ['an answer that is begun', [messages => [{ role => 'assistant', content => 'so', prefix => JSON::PP::true }]], 'messages[0].prefix'],
             ['a picture from a disk', [messages => [{ role => 'user', content => [{ type => 'image_url', image_url => { url => 'file:///etc/passwd' } }] }]], 'messages[0].content[0].image_url.url'],
             ['a result of nothing', [messages => [@hello, { role => 'tool', content => 'x' }]], 'messages[1].tool_call_id'],
             ['a call without a name', [messages => [{ role => 'assistant', tool_calls => [{ id => 'c', type => 'function', function => { arguments => '{}' } }] }]], 'messages[0].tool_calls[0].function.name'],

@@ -141,15 +141,20 @@ static int read_call(face_call_t *c, const char *path, const json_t *v, chat_par
 static int read_assistant(face_call_t *c, const char *path, const json_t *v, chat_part_t *parts, size_t *n)
 {
     /* "parsed" is of OpenAI's own client, which sends its answers back with it. */
-    static const char *const names[] = { "role", "content", "refusal", "tool_calls", "reasoning_content", "reasoning", "annotations", "parsed", NULL };
+    static const char *const names[] = { "role", "content", "refusal", "tool_calls", "reasoning_content", "reasoning", "annotations", "parsed",
+                                         "prefix", NULL };
     const json_t *calls = json_object_get(v, "tool_calls"), *content = json_object_get(v, "content"), *one;
     str_t         reasoning = STR_NULL, refusal = STR_NULL;
+    bool          prefix = false;       /* Mistral's clients always say that it is false */
     size_t        i;
 
-    if (face_members(c, path, v, names) || face_text(c, path, v, "reasoning", false, &reasoning)
+    if (face_members(c, path, v, names) || face_flag(c, path, v, "prefix", &prefix) || face_text(c, path, v, "reasoning", false, &reasoning)
         || face_text(c, path, v, "reasoning_content", false, &reasoning) || face_text(c, path, v, "refusal", false, &refusal))
     {
         return -1;
+    }
+    if (prefix) {
+        return face_refuse(c, face_field(c, path, "prefix"), "an answer cannot be begun for the model here");
     }
     if (json_array_size(json_object_get(v, "annotations")) > 0) {
         return face_refuse(c, face_field(c, path, "annotations"), "cannot be sent back");
