@@ -127,6 +127,7 @@ typedef struct {
     ngx_uint_t                evicted;  /* before their time, ever */
 } ngx_si_verdict_stat_t;
 
+void ngx_si_verdict_stat(ngx_shm_zone_t *shm, ngx_si_verdict_stat_t *stat);
 char *ngx_si_verdict_conf(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_si_verdict_find(ngx_http_request_t *r,
     struct ngx_si_pool_s *pool, ngx_str_t *key);

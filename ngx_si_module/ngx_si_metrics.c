@@ -311,7 +311,7 @@ ngx_si_metrics_auth(u_char *p, u_char *end, ngx_si_proc_t *proc,
     ngx_uint_t              i;
     ngx_si_verdict_stat_t   st;
 
-    ngx_si_verdict_stat(proc->conf, &st);
+    ngx_si_verdict_stat(proc->conf->verdicts, &st);
 
     p = ngx_slprintf(p, end,
                      "# HELP si_auth_cache_keys API keys of which the zone "

@@ -82,7 +82,7 @@ typedef struct {
     ngx_shm_zone_t           *zone;
     ngx_shm_zone_t           *revoked;  /* tokens */
     ngx_shm_zone_t           *verdicts; /* of API keys */
-    size_t                    verdict_size; /* of that, 0: not set */
+    size_t                    verdict_size;
     ngx_int_t                 request_id;   /* variable index */
     ngx_int_t                 client_addr;  /* likewise */
     ngx_si_origin_t          *origins;  /* all si_origin_secret */
@@ -514,8 +514,6 @@ const char *ngx_si_revoked_push(ngx_si_proc_t *proc, const u_char *p,
 /* ngx_si_verdict.c; more of it in ngx_si_auth.h */
 ngx_int_t ngx_si_verdict_init(ngx_conf_t *cf, ngx_si_main_conf_t *smcf);
 void ngx_si_verdict_free(ngx_si_ctx_t *ctx);
-void ngx_si_verdict_stat(ngx_si_main_conf_t *smcf,
-    ngx_si_verdict_stat_t *stat);
 
 /* ngx_si_open.c */
 /* the field of the request with that name, in lower case; `after`:

@@ -193,7 +193,7 @@ ngx_si_status_auth(u_char *p, u_char *end, ngx_si_proc_t *proc,
     ngx_uint_t             i, n;
     ngx_si_verdict_stat_t  st;
 
-    ngx_si_verdict_stat(proc->conf, &st);
+    ngx_si_verdict_stat(proc->conf->verdicts, &st);
 
     p = ngx_slprintf(p, end, "\"keys\":{\"known\":%uA,\"refused\":%uA,"
                      "\"unknown\":%uA,\"kept\":{\"good\":%ui,\"bad\":%ui,"

@@ -439,9 +439,8 @@ ngx_si_verdict_evict(ngx_shm_zone_t *shm, ngx_queue_t *from, uint64_t now)
 
 
 void
-ngx_si_verdict_stat(ngx_si_main_conf_t *smcf, ngx_si_verdict_stat_t *stat)
+ngx_si_verdict_stat(ngx_shm_zone_t *shm, ngx_si_verdict_stat_t *stat)
 {
-    ngx_shm_zone_t         *shm = smcf->verdicts;
     ngx_slab_pool_t        *shpool = (ngx_slab_pool_t *) shm->shm.addr;
     ngx_si_verdict_zone_t  *z = shm->data;
 

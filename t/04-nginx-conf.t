@@ -2,6 +2,7 @@
 use strict;
 use warnings;
 use lib 't/lib';
+use IO::Socket::INET;
 use JSON::PP qw(decode_json);
 use Test::More;
 use SI::Test;
@@ -38,6 +39,21 @@ is $r->{headers}{server}, 'nginx', 'no version is told';
 is $si->http(GET => '/readyz')->{status}, 200, 'readyz';
 is $si->http(GET => '/')->{headers}{'content-type'}, 'text/html; charset=utf-8', 'the console';
 is_deeply [grep { ref ne 'HASH' } $si->status], [], 'status is JSON';
+# Another address than the two that are allowed, of the same machine.
+sub from_elsewhere {
+    my $path = shift;
+    my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.2', PeerAddr => '127.0.0.1', PeerPort => $si->port) or die "connect: $!";
+    print $s "GET $path HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 127.0.0.1\r\nX-Si-Internal: 1\r\nConnection: close\r\n\r\n";
+    my $said = do { local $/; <$s> };
+    return $said =~ m{\AHTTP/1.1 (\d+)} ? ($1, $said) : (0, $said);
+}
+for my $path ('/status', '/metrics') {
+    my ($status, $said) = from_elsewhere($path);
+    is $status, 403, "$path answers the machine itself only";
+    unlike $said, qr/si_calls|"edge"/, 'and says nothing to others';
+    is $si->http(GET => $path)->{status}, 200, 'to which it does';
+}
+is +(from_elsewhere('/healthz'))[0], 200, '/healthz answers anybody';
 like $si->http(GET => '/openapi.json')->{body}, qr/"openapi"/, 'openapi.json';
 
 my $csp = $si->http(GET => '/')->{headers}{'content-security-policy'};

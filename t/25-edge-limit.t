@@ -94,7 +94,7 @@ subtest 'exact over two processes' => sub {
     my $r = $json->decode(scalar `$bin/rate $edge->{files} /a $total @{[2 * $rate]} 32`);
     note explain $r;
     is $r->{passed} + $r->{limited}, $total, "$total requests, all answered";
-    is $r->{pids}, 2, 'both had requests';
+    is scalar @{ $r->{pids} }, 2, 'both had requests';
     is $r->{others}, 0, 'nothing but 200 and 429';
     my $wanted = $rate * $r->{seconds} + $rate;
     cmp_ok $r->{passed}, '<=', $wanted + 1, 'never more than rate x time + burst';

@@ -88,6 +88,8 @@ subtest 'what is refused' => sub {
         is $r->{json}{detail}, $text, 'what the client is told';
         is $r->{headers}{'www-authenticate'}, qq{Bearer realm="si", error="invalid_token", error_description="$text"}, 'RFC 6750';
         ok tokens()->{refused}{$reason}, 'the reason is counted';
+        my ($n) = $si->http(GET => '/metrics')->{body} =~ /^si_auth_tokens_total\{result="$reason"\} (\d+)$/m;
+        is $n, tokens()->{refused}{$reason}, 'in the metrics, too';
     }
     substr($good, -10, 1) = substr($good, -10, 1) eq 'A' ? 'B' : 'A';
     is call($good)->{status}, 401, 'a changed signature';

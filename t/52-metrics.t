@@ -145,6 +145,11 @@ subtest 'a whole Si' => sub {
     $model->go(1, 'y');
     $model->finish(1);
     $s->until_end;
+    my $keys = $status->{edge}{keys};
+    is_deeply $f->{si_auth_keys_total}{samples}, { map { ("result=\"$_\"" => $keys->{$_}) } qw(known refused unknown) }, 'of keys, too';
+    is $sum->($f, 'si_auth_keys_total'), 2, 'two requests came with one';
+    is_deeply $f->{si_auth_cache_keys}{samples}, { map { ("verdict=\"$_\"" => $keys->{kept}{$_}) } qw(good bad) }, 'and of those that are kept';
+    is $f->{si_auth_cache_keys}{samples}{'verdict="good"'}, 1, 'which is that one';
     my $before = $f->{si_requests_total}{samples}{''};
     poll_until { $f = $get->(); $sum->($f, 'si_worker_turns_running') == 0 && $f->{si_stream_readers}{samples}{''} == 0 } 30, 'the end of the turn';
     $si->reload_nginx;

@@ -205,6 +205,19 @@ subtest 'whose trace it is' => sub {
     is scalar($collector->read), $count + 1, 'strangers and pages have no spans';
 };
 
+subtest 'credentials' => sub {
+    my $path = "/v1/conversations/$conv/events";
+    my $ticket = $si->json(POST => '/v1/tickets', { path => $path })->{json}{ticket};
+    my $context = caller_context();
+    my $stream = SI::Test::Stream->new(port => $si->port, path => "$path?ticket=$ticket", headers => { traceparent => $context });
+    is $stream->head->{status}, 200, 'a stream by a ticket';
+    $stream->close;
+    my ($s) = spans_of(trace_of($context), 1);
+    is_deeply [map { values %{ $_->{value} } } grep { $_->{key} eq 'url.path' } @{ $s->{attributes} }], [$path], 'its span has the path alone';
+    my $all = JSON::PP::encode_json([$collector->read]);
+    unlike $all, qr/\Q$_\E/, 'no span has what lets somebody in' for substr($ticket, 6, 40), substr($si->key, 6, 40), 'st_si_', 'sk_si_';
+};
+
 subtest 'a collector that fails' => sub {
     my $sent = metric('si_worker_spans_total', 'result="sent"');
     is $sent, scalar($collector->read), 'what was sent is counted';

@@ -20,8 +20,8 @@ sub verdict {
     return $good ? $p . ($o{tenant} // $TENANT) . $USER . $ID . pack('C/a*', $o{scopes} // '') : $p;
 }
 
-my $edge = SI::Edge->new(nginx_workers => 2, http => 'si_auth_cache 64k; si_limit_zone $si_tenant zone=tenant:64k rate=1r/m burst=2;',
-    location => "}\nlocation /limited { si_limit zone=tenant; si_pass main;\n}\nlocation /words { si_errors openai; si_pass main;\n}\nlocation /log { add_header X-Who \$si_tenant/\$si_user/\$si_key/\$si_auth always; si_pass main;");
+my $edge = SI::Edge->new(nginx_workers => 2, http => 'si_auth_cache 64k; si_limit_zone $si_tenant zone=tenant:64k rate=1r/m burst=2; si_limit_zone $binary_remote_addr zone=failures:64k rate=1r/m burst=2;',
+    location => "}\nlocation /limited { si_limit zone=tenant; si_pass main;\n}\nlocation /fail { si_limit_failures zone=failures; si_pass main;\n}\nlocation /words { si_errors openai; si_pass main;\n}\nlocation /log { add_header X-Who \$si_tenant/\$si_user/\$si_key/\$si_auth always; si_pass main;");
 # another system's pool, whose folder is the same here
 $edge->{http} .= " si_pool other $edge->{dir}/other workers=1;";
 $edge->{location} .= "}\nlocation /other { si_pass other;";
@@ -115,6 +115,7 @@ subtest 'one that is nobody\'s' => sub {
     like refused(ask($key, '/log'), 'likewise')->header, qr{^X-Who: ///key\r$}m, 'and $si_auth';
     my $post = $edge->client("POST /x HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer $key\r\nContent-Length: 3\r\n\r\nabc");
     refused($post, 'with a body, too');
+    is join(' ', map { my $d = ask($key, '/fail'); $d->wait_whole; $d->status } 1 .. 3), '401 401 429', 'who goes on is not listened to';
     ok !$w->has('OPEN'), 'no worker hears of it';
     $c = ask($key, '/x', "Authorization: Bearer " . key(6) . "\r\n");
     is seen($c), 'authorization', 'another key is not refused';

@@ -5,8 +5,8 @@
  *
  * GETs PATH of 127.0.0.1 over so many kept-alive connections; a request that is late is sent as soon as a connection is free,
  * so that a pause of the machine changes nothing of their number. Prints one line of JSON: answers with 2xx, with 429, others,
- * the seconds from the first request to the last answer, the longest time without an answer, and how many values of the header
- * X-Pid were seen.
+ * the seconds from the first request to the last answer, the longest time without an answer, and how many answers each value of
+ * the header X-Pid had.
  */
 #include <arpa/inet.h>
 #include <stdbool.h>
@@ -33,7 +33,7 @@ typedef struct {
 } conn_t;
 
 static conn_t conns[CONNECTIONS_MAX];
-static long   passed, limited, others, pids[PIDS_MAX];
+static long   passed, limited, others, pids[PIDS_MAX], answers[PIDS_MAX];
 static int    npids;
 
 static double now(void)
@@ -57,10 +57,12 @@ static void note_pid(const char *head)
 
     for (int i = 0; i < npids; i++) {
         if (pids[i] == pid) {
+            answers[i]++;
             return;
         }
     }
     if (pid && npids < PIDS_MAX) {
+        answers[npids] = 1;
         pids[npids++] = pid;
     }
 }
@@ -159,7 +161,10 @@ int main(int argc, char **argv)
             return 1;
         }
     }
-    printf("{\"passed\":%ld,\"limited\":%ld,\"others\":%ld,\"seconds\":%.4f,\"pause\":%.4f,\"pids\":%d}\n", passed, limited, others,
-           now() - start, pause, npids);
+    printf("{\"passed\":%ld,\"limited\":%ld,\"others\":%ld,\"seconds\":%.4f,\"pause\":%.4f,\"pids\":[", passed, limited, others, now() - start, pause);
+    for (int i = 0; i < npids; i++) {
+        printf("%s%ld", i ? "," : "", answers[i]);
+    }
+    puts("]}");
     return 0;
 }

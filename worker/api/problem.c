@@ -122,7 +122,8 @@ void co_problem(call_t *call, int status, const char *code, const char *field, c
     vsnprintf(detail, sizeof(detail), fmt, ap);
     va_end(ap);
     if (status == 401) {
-        add_header(&head, "WWW-Authenticate", "Bearer realm=\"si\"");
+        /* RFC 6750 3.1, as nginx says it of other tokens */
+        add_header(&head, "WWW-Authenticate", strcmp(code, "invalid_token") == 0 ? "Bearer realm=\"si\", error=\"invalid_token\"" : "Bearer realm=\"si\"");
     }
     if (status == 503 || status == 429) {
         add_header(&head, "Retry-After", "1");
