@@ -61,9 +61,6 @@ sub is_error {
     return $e;
 }
 
-# After a fault its key rests, for the millisecond of key_rest: only then it is asked again.
-sub rested { my $from = now_ms(); poll_until { now_ms() > $from + 1 } }
-
 sub deltas { my $m = shift; return join '', map { $_->{data}{choices}[0]{delta}{$m} // '' } grep { ref $_->{data} && @{ $_->{data}{choices} || [] } } @_ }
 
 subtest 'a whole answer' => sub {
@@ -288,7 +285,7 @@ subtest 'faults of the provider' => sub {
     for (@faults) {
         my ($what, $how, $status, $type, $code, $name) = @$_;
         for my $streamed (JSON::PP::false, JSON::PP::true) {
-            rested();
+            key_rested();
             $model->next(@$how);
             is_error(chat(model => $name || 'fake-1', stream => $streamed), $status, $type, $code, undef, "$what, " . ($streamed ? 'streamed' : 'whole'));
             asked();
@@ -298,7 +295,7 @@ subtest 'faults of the provider' => sub {
         ['garbage', [kind => 'malformed', after => 2], 'provider_protocol'], ['an end without a finish', [raw('{"choices":[{"delta":{"content":"t1 t2 "}}]}')], 'answer_cut'])
     {
         my ($what, $how, $code, $name) = @$_;
-        rested();
+        key_rested();
         $model->next(@$how);
         my $s = stream(model => $name || 'fake-1');
         my @e = $s->until_end;
@@ -307,7 +304,7 @@ subtest 'faults of the provider' => sub {
         is_deeply [keys %{ $e[-1]{data} }], ['error'], "$what: then an error, and no [DONE]";
         is_deeply [@{ $e[-1]{data}{error} }{qw(type code)}], ['server_error', $code], "$what: which";
         is scalar(grep { $_->{text} eq '[DONE]' || (ref $_->{data} && $_->{data}{choices} && defined $_->{data}{choices}[0]{finish_reason}) } @e), 0, "$what: nothing looks finished";
-        rested();
+        key_rested();
         $model->next(@$how);
         is_error(chat(model => $name || 'fake-1'), $code eq 'provider_timeout' ? 504 : 502, 'server_error', $code, undef, "$what: no half body");
         asked();

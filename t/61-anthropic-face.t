@@ -384,6 +384,7 @@ subtest 'faults of the provider' => sub {
     for (@faults) {
         my ($what, $how, $status, $type, $code, $name) = @$_;
         for my $streamed ($false, $true) {
+            key_rested();
             $model->default(@$how);
             is_error(ask(model => $name || 'claude-1', stream => $streamed), $status, $type, $code, "$what, " . ($streamed ? 'streamed' : 'whole'));
         }
@@ -393,11 +394,13 @@ subtest 'faults of the provider' => sub {
         ['another answer', [events(start(), text('half '), start(), text('no'), end('end_turn'))], 'api_error', 'answer_cut'])
     {
         my ($what, $how, $type, $code) = @$_;
+        key_rested();
         $model->default(@$how);
         my @e = stream()->until_end;
         is join('', map { $_->{data}{delta}{text} // '' } @e), 'half ', "$what in the middle: what was said";
         is_deeply [$e[-1]{event}, $e[-1]{data}{type}, @{ $e[-1]{data}{error} }{'type'}, $e[-1]{data}{error}{details}{error_code}], ['error', 'error', $type, $code], "$what: then an error";
         is scalar(grep { $_->{event} =~ /^message_(?:stop|delta)$/ } @e), 0, "$what: nothing looks finished";
+        key_rested();
         is_error(ask(), $type eq 'api_error' ? 502 : 529, $type, $code, "$what: no half message");
     }
     $model->default(kind => 'tokens', tokens => 5);

@@ -9,10 +9,13 @@ use JSON::PP ();
 use Test::More ();
 use SI::Test;
 
-our @EXPORT = qw(conversation post_turn wait_turn run_turn text_of ids_grow is_problem same_bytes by_id sictl create_key member);
+our @EXPORT = qw(conversation post_turn wait_turn run_turn text_of ids_grow is_problem same_bytes by_id sictl create_key member key_rested);
 
 # Name of an event, or of a state, by which a turn is over.
 my $final = qr/^(?:turn\.)?(?:completed|failed|cancelled)$/;
+
+# With a key_rest of 1ms: a key that has failed is asked again.
+sub key_rested { my $from = now_ms(); return poll_until { now_ms() > $from + 1 } }
 
 # A new conversation; its id.
 sub conversation {
