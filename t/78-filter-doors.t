@@ -57,6 +57,7 @@ my %faces = (
         ['a tool', sub { (tools => [{ type => 'function', function => { name => 'f', description => $_[0] } }]) }],
         (map { my ($n, $s) = @$_; ["$n of a tool", sub { (tools => [{ type => 'function', function => { name => 'f', parameters => $s->($_[0]) } }]) }] } @schemas),
         (map { my ($n, $s) = @$_; ["$n of an answer", sub { (response_format => { type => 'json_schema', json_schema => { name => 'x', schema => $s->($_[0]) } }) }] } @schemas),
+        ['what an answer is for', sub { (response_format => { type => 'json_schema', json_schema => { name => 'x', description => $_[0], schema => { type => 'object' } } }) }],
         ['a stop sequence', sub { (stop => ['x', $_[0]]) }], ['the end user', sub { (user => $_[0]) }],
         ['a member of OpenAI', sub { (metadata => { a => $_[0] }) }], ['its name', sub { (metadata => { $_[0] => 'a' }) }], ['another one', sub { (prediction => { type => 'content', content => [{ type => 'text', text => $_[0] }] }) }]],
     messages => ['/v1/messages', { model => 'messages', max_tokens => 9, messages => [\%user] }, sub { join ' ', $_[0]{error}{type}, $_[0]{error}{details}{error_code} // '' }, 'invalid_request_error content_filter',
@@ -81,6 +82,7 @@ my %faces = (
         ['a tool', sub { (tools => [{ type => 'function', name => 'f', description => $_[0], parameters => { type => 'object' } }]) }],
         (map { my ($n, $s) = @$_; ["$n of a tool", sub { (tools => [{ type => 'function', name => 'f', parameters => $s->($_[0]) }]) }] } @schemas),
         (map { my ($n, $s) = @$_; ["$n of an answer", sub { (text => { format => { type => 'json_schema', name => 'x', schema => $s->($_[0]) } }) }] } @schemas),
+        ['what an answer is for', sub { (text => { format => { type => 'json_schema', name => 'x', description => $_[0], schema => { type => 'object' } } }) }],
         ['the end user', sub { (user => $_[0]) }], ['a member of OpenAI', sub { (prompt_cache_key => $_[0]) }]],
 );
 

@@ -196,6 +196,7 @@ static int co_options(filter_once_t *w, chat_options_t *o)
     int rc = co_stops(w, o);
 
     rc = rc != 0 ? rc : co_word(w, &o->shape_name);
+    rc = rc != 0 ? rc : co_word(w, &o->shape_about);
     rc = rc != 0 ? rc : co_filter_json(w, &o->shape_schema);
     rc = rc != 0 ? rc : co_word(w, &o->end_user);
     return rc != 0 || o->extra == NULL ? rc : co_filter_tree(w, &o->extra);
