@@ -275,8 +275,11 @@ ngx_si_out_send(ngx_si_ctx_t *ctx, ngx_uint_t last)
 static ngx_int_t
 ngx_si_out_direct(ngx_si_ctx_t *ctx)
 {
-    ngx_chain_t     *cl;
-    ngx_si_block_t  *b;
+    ssize_t              n;
+    ngx_chain_t         *cl;
+    ngx_si_block_t      *b;
+    ngx_http_request_t  *r = ctx->request;
+    ngx_connection_t    *c = r->connection;
 
     for (cl = ctx->out; cl; cl = cl->next) {
         b = (ngx_si_block_t *) cl->buf->start;
@@ -287,7 +290,27 @@ ngx_si_out_direct(ngx_si_ctx_t *ctx)
         cl->buf->last = cl->buf->pos + ngx_si_block_length(b);
     }
 
-    return ngx_http_write_filter(ctx->request, ctx->out);
+    cl = ctx->out;
+
+    if (cl->next == NULL && r->out == NULL && c->write->ready) {
+
+        /* one token: the write filter would only add work */
+
+        n = c->send(c, cl->buf->pos, cl->buf->last - cl->buf->pos);
+
+        if (n == NGX_ERROR) {
+            c->error = 1;
+            return NGX_ERROR;
+        }
+
+        cl->buf->pos += ngx_max(n, 0);
+
+        if (cl->buf->pos == cl->buf->last) {
+            return NGX_OK;
+        }
+    }
+
+    return ngx_http_write_filter(r, cl);
 }
 
 

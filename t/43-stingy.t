@@ -3,6 +3,7 @@ use strict;
 use warnings;
 use File::Temp;
 use FindBin;
+use JSON::PP ();
 use lib "$FindBin::Bin/lib";
 use Test::More;
 use SI::Model;
@@ -41,6 +42,19 @@ is join("\n", map { $_->{raw} } $reader->seen), join("\n", map { $_->{raw} } $se
 my $again = $si->stream(GET => "/v1/conversations/$id/events", undef, { 'Last-Event-ID' => ($sender->seen)[3]{id} });
 $again->wait_event('turn.completed', 60);
 is join(' ', map { $_->{id} } $again->seen), join(' ', map { $_->{id} } ($sender->seen)[4 .. $sender->seen - 1]), 'a resume';
+
+$model->next(kind => 'step');
+my $n = $model->count;
+my $private = $si->stream(POST => '/v1/chat/completions', { model => $model->{name}, messages => [{ role => 'user', content => 'Byte by byte' }], stream => JSON::PP::true });
+$model->wait_request(++$n);
+for my $token (@tokens[0 .. 2]) {       # each when the one before has gone: the edge sends it past nginx's filters
+    $model->go($n, $token);
+    my $e = $private->wait_for(sub { length($_->{data}{choices}[0]{delta}{content} // '') && !$_->{taken}++ });
+    is $e->{data}{choices}[0]{delta}{content}, $token, 'a token for one reader';
+}
+$model->finish($n);
+$private->until_end;
+ok $private->complete, 'a whole stream again';
 
 my $big = 'word ' x 20000;
 $model->next(kind => 'tokens', tokens => ['short']);

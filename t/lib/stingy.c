@@ -16,7 +16,9 @@
 
 #define FDS  65536
 
-static unsigned char turn_of[FDS];      /* bit 0: reads, bit 1: writes; set: the next call gets EAGAIN */
+enum { READS, WRITES };
+
+static unsigned char calls_of[FDS][2];  /* every third one gets EAGAIN */
 
 static int stingy(int fd)
 {
@@ -29,13 +31,12 @@ static int stingy(int fd)
 }
 
 /* True when this call is to fail with EAGAIN. Blocking sockets never do. */
-static int hesitate(int fd, unsigned char bit)
+static int hesitate(int fd, int which)
 {
     if (!(fcntl(fd, F_GETFL) & O_NONBLOCK)) {
         return 0;
     }
-    turn_of[fd] ^= bit;
-    if (turn_of[fd] & bit) {
+    if (++calls_of[fd][which] % 3) {
         return 0;
     }
     errno = EAGAIN;
@@ -60,7 +61,7 @@ ssize_t read(int fd, void *p, size_t n)
     if (n < 2 || !stingy(fd)) {
         return real(fd, p, n);
     }
-    return hesitate(fd, 1) ? -1 : real(fd, p, 1);
+    return hesitate(fd, READS) ? -1 : real(fd, p, 1);
 }
 
 ssize_t recv(int fd, void *p, size_t n, int flags)
@@ -69,7 +70,7 @@ ssize_t recv(int fd, void *p, size_t n, int flags)
     if (n < 2 || (flags & MSG_PEEK) || !stingy(fd)) {
         return real(fd, p, n, flags);
     }
-    return hesitate(fd, 1) ? -1 : real(fd, p, 1, flags);
+    return hesitate(fd, READS) ? -1 : real(fd, p, 1, flags);
 }
 
 ssize_t readv(int fd, const struct iovec *v, int n)
@@ -79,7 +80,7 @@ ssize_t readv(int fd, const struct iovec *v, int n)
         return real(fd, v, n);
     }
     struct iovec one = { v[0].iov_base, v[0].iov_len ? 1 : 0 };
-    return hesitate(fd, 1) ? -1 : real(fd, &one, 1);
+    return hesitate(fd, READS) ? -1 : real(fd, &one, 1);
 }
 
 ssize_t write(int fd, const void *p, size_t n)
@@ -88,7 +89,7 @@ ssize_t write(int fd, const void *p, size_t n)
     if (n < 2 || !stingy(fd)) {
         return real(fd, p, n);
     }
-    return hesitate(fd, 2) ? -1 : real(fd, p, 1);
+    return hesitate(fd, WRITES) ? -1 : real(fd, p, 1);
 }
 
 ssize_t send(int fd, const void *p, size_t n, int flags)
@@ -97,7 +98,7 @@ ssize_t send(int fd, const void *p, size_t n, int flags)
     if (n < 2 || !stingy(fd)) {
         return real(fd, p, n, flags);
     }
-    return hesitate(fd, 2) ? -1 : real(fd, p, 1, flags);
+    return hesitate(fd, WRITES) ? -1 : real(fd, p, 1, flags);
 }
 
 ssize_t writev(int fd, const struct iovec *v, int n)
@@ -111,5 +112,5 @@ ssize_t writev(int fd, const struct iovec *v, int n)
         n--;
     }
     struct iovec one = { v->iov_base, v->iov_len ? 1 : 0 };
-    return hesitate(fd, 2) ? -1 : real(fd, &one, 1);
+    return hesitate(fd, WRITES) ? -1 : real(fd, &one, 1);
 }
