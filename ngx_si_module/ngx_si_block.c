@@ -9,7 +9,7 @@
 #include "ngx_si_module.h"
 
 
-/* on the heap: an idle reader has none */
+/* on the heap: an idle reader has none; a block of its own may follow */
 
 typedef struct {
     ngx_chain_t  link;
@@ -18,7 +18,10 @@ typedef struct {
 
 
 static ngx_buf_t *ngx_si_out_tail(ngx_si_ctx_t *ctx);
-static ngx_chain_t *ngx_si_out_link(ngx_si_ctx_t *ctx);
+static ngx_chain_t *ngx_si_out_link(ngx_si_ctx_t *ctx, size_t more);
+static void ngx_si_out_put(ngx_si_ctx_t *ctx, ngx_chain_t *cl,
+    ngx_si_block_t *b, u_char *pos, size_t len);
+static void ngx_si_block_init(ngx_si_block_t *b, size_t room);
 static ngx_int_t ngx_si_out_direct(ngx_si_ctx_t *ctx);
 static void ngx_si_out_reap(ngx_si_ctx_t *ctx);
 static void ngx_si_out_free(ngx_chain_t *cl);
@@ -29,12 +32,20 @@ ngx_si_block_new(size_t room)
 {
     ngx_si_block_t  *b;
 
-    b = ngx_alloc(offsetof(ngx_si_block_t, data) + NGX_SI_CHUNK_HEAD
-                  + room + 2, ngx_cycle->log);
+    b = ngx_alloc(ngx_si_block_bytes(room), ngx_cycle->log);
     if (b == NULL) {
         return NULL;
     }
 
+    ngx_si_block_init(b, room);
+
+    return b;
+}
+
+
+static void
+ngx_si_block_init(ngx_si_block_t *b, size_t room)
+{
     b->next = NULL;
     b->cursors = 0;
     b->pins = 0;
@@ -42,8 +53,6 @@ ngx_si_block_new(size_t room)
     b->size = 0;
     b->head = NGX_SI_CHUNK_HEAD;
     b->mid = 0;
-
-    return b;
 }
 
 
@@ -81,15 +90,24 @@ ngx_si_block_unpin(ngx_si_block_t *b)
 ngx_int_t
 ngx_si_out_add(ngx_si_ctx_t *ctx, ngx_si_block_t *b, u_char *pos, size_t len)
 {
-    ngx_buf_t    *buf;
     ngx_chain_t  *cl;
 
-    cl = ngx_si_out_link(ctx);
+    cl = ngx_si_out_link(ctx, 0);
     if (cl == NULL) {
         return NGX_ERROR;
     }
 
-    buf = cl->buf;
+    ngx_si_out_put(ctx, cl, b, pos, len);
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_si_out_put(ngx_si_ctx_t *ctx, ngx_chain_t *cl, ngx_si_block_t *b,
+    u_char *pos, size_t len)
+{
+    ngx_buf_t  *buf = cl->buf;
 
     buf->start = (u_char *) b;
     buf->end = (u_char *) b + len;
@@ -101,8 +119,6 @@ ngx_si_out_add(ngx_si_ctx_t *ctx, ngx_si_block_t *b, u_char *pos, size_t len)
 
     *ctx->out_last = cl;
     ctx->out_last = &cl->next;
-
-    return NGX_OK;
 }
 
 
@@ -110,27 +126,25 @@ ngx_int_t
 ngx_si_out_copy(ngx_si_ctx_t *ctx, const u_char *p, size_t len,
     ngx_uint_t credit)
 {
-    ngx_int_t        rc;
+    ngx_chain_t     *cl;
     ngx_si_block_t  *b;
 
-    b = ngx_si_block_new(len);
-    if (b == NULL) {
+    cl = ngx_si_out_link(ctx, ngx_si_block_bytes(len));
+    if (cl == NULL) {
         return NGX_ERROR;
     }
 
-    b->pins = 1;
+    b = (ngx_si_block_t *) ((ngx_si_piece_t *) cl + 1);
+
+    ngx_si_block_init(b, len);
+    b->pins = 1;        /* it goes with its piece, not before */
     b->size = (uint32_t) len;
     ngx_memcpy(ngx_si_block_payload(b), p, len);
 
-    rc = ngx_si_out_add(ctx, b, ngx_si_block_payload(b), len);
+    cl->buf->num = credit;
+    ngx_si_out_put(ctx, cl, b, ngx_si_block_payload(b), len);
 
-    if (rc == NGX_OK && credit) {
-        ngx_si_out_tail(ctx)->num = 1;
-    }
-
-    ngx_si_block_unpin(b);
-
-    return rc;
+    return NGX_OK;
 }
 
 
@@ -140,7 +154,7 @@ ngx_si_out_raw(ngx_si_ctx_t *ctx, ngx_si_block_t *b, u_char *p, size_t len)
     ngx_int_t     rc;
     ngx_chain_t  *cl;
 
-    cl = ngx_si_out_link(ctx);
+    cl = ngx_si_out_link(ctx, 0);
     if (cl == NULL) {
         return NGX_ERROR;
     }
@@ -195,15 +209,17 @@ ngx_si_out_tail(ngx_si_ctx_t *ctx)
 
 
 static ngx_chain_t *
-ngx_si_out_link(ngx_si_ctx_t *ctx)
+ngx_si_out_link(ngx_si_ctx_t *ctx, size_t more)
 {
     ngx_si_piece_t  *piece;
 
-    piece = ngx_calloc(sizeof(ngx_si_piece_t), ctx->request->connection->log);
+    piece = ngx_alloc(sizeof(ngx_si_piece_t) + more,
+                      ctx->request->connection->log);
     if (piece == NULL) {
         return NULL;
     }
 
+    ngx_memzero(piece, sizeof(ngx_si_piece_t));
     piece->link.buf = &piece->buf;
     piece->buf.tag = (ngx_buf_tag_t) &ngx_si_module;
 

@@ -22,6 +22,9 @@ struct ngx_si_block_s {
     u_char                    data[1];
 };
 
+/* of memory, for `room` bytes of payload */
+#define ngx_si_block_bytes(room)                                             \
+    (offsetof(ngx_si_block_t, data) + NGX_SI_CHUNK_HEAD + (room) + 2)
 #define ngx_si_block_payload(b)  ((b)->data + NGX_SI_CHUNK_HEAD)
 #define ngx_si_block_wire(b)     ((b)->data + (b)->head)
 #define ngx_si_block_length(b)                                               \
