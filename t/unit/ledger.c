@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/logger.h"
@@ -117,6 +118,22 @@ static void refused(const char *what, off_t at, char byte, off_t size, const cha
     }
 }
 
+/* A file that was being made at this time. */
+static void unfinished(time_t at, size_t stays, const char *what)
+{
+    struct timespec times[2] = { { .tv_sec = at }, { .tv_sec = at } };
+    char            path[128];
+    int             fd;
+
+    snprintf(path, sizeof path, "%s/usage/01936400-0000-7000-8000-000000000000.new", folder);
+    fd = open(path, O_WRONLY | O_CREAT, 0600);
+    ok(fd >= 0 && futimens(fd, times) == 0, "%s", what);
+    close(fd);
+    ledger_folder();
+    is_int((long long) count(".new"), (long long) stays, stays > 0 ? "stays" : "goes");
+    (void) unlink(path);
+}
+
 int main(void)
 {
     conf_t         conf = { 0 };
@@ -142,6 +159,8 @@ int main(void)
     refused("another version", 8, 99, 0, "");
     refused("another length", 0, 's', 4096, "");
     refused("another name", 0, 's', 0, "notes.usage");
+    unfinished(time(NULL), 1, "a file that may be in the making");
+    unfinished(time(NULL) - 3600, 0, "one that nobody makes any more");
 
     conf.journal = "/nonexistent/journal";
     f = ledger_file_new();

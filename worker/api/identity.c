@@ -99,9 +99,9 @@ int co_identity(arena_t *a, str_t tenant, str_t issuer, str_t subject, identity_
               || (usable(k) && (pg_ready() == 0 || clock_ms() < proc.identities->pause)))) {
         return read_out(k, a, out);
     }
-    co_deadline(usable(k) ? clock_ms() + STALE_WAIT_MS : 0);
+    (void) co_deadline(usable(k) ? clock_ms() + STALE_WAIT_MS : 0);
     rc = co_store_identity(a, key.p, key.p + tenant.n + 1, key.p + tenant.n + issuer.n + 2, out);
-    co_deadline(0);
+    (void) co_deadline(0);
     k = find(key);
     if (rc == 0) {
         remember(key, out);

@@ -198,7 +198,9 @@ static void co_helper(void *arg)
 /* Asks for all of todo. The helpers use what is the caller's: it waits for them whatever happens. */
 static int co_ask_all(embed_t *e)
 {
-    bool cancelled = false, before = false;
+    bool     stopped = false, masked = false;
+    uint64_t deadline = 0;
+    int      rc;
 
     if (embed_format(e->out->model->provider->kind) == NULL) {
         co_batches(e);
@@ -211,15 +213,18 @@ static int co_ask_all(embed_t *e)
     }
     while (e->running > 0) {
         wait_init(&e->over);
-        if (co_wait(&e->over, "embed:batches", CO_NO_DEADLINE) == SI_ECANCELED && !cancelled) {
-            cancelled = true;
-            e->rc = SI_ECANCELED;
+        rc = co_wait(&e->over, "embed:batches", CO_NO_DEADLINE);
+        if (rc != 0 && !stopped) {      /* cancelled, or it took too long: for the helpers' end it waits all the same */
+            stopped = true;
+            e->rc = rc == SI_ECANCELED ? rc : provider_fail(e->err, rc, "provider_timeout", 0, true, "the call's time is up");
             cancel_helpers(e);
-            before = co_mask(true);
+            masked = co_mask(true);
+            deadline = co_deadline(0);
         }
     }
-    if (cancelled) {
-        (void) co_mask(before);
+    if (stopped) {
+        (void) co_mask(masked);
+        (void) co_deadline(deadline);
     }
     return e->rc;
 }

@@ -342,12 +342,12 @@ void co_ledger_end(uint64_t ms)
     unsigned       failures = 0;
 
     l->ending = true;
-    co_deadline(until);
+    (void) co_deadline(until);
     while (l->waiting > 0 && pg_ready() > 0 && clock_ms() < until) {     /* some may be on their way by co_ledger() */
         (void) co_store(l, &failures);
         (void) co_sleep(10, "ledger:end");
     }
-    co_deadline(0);
+    (void) co_deadline(0);
     list_each_safe(it, &l->files) {
         ledger_file_t *f = list_entry(it, ledger_file_t, node);
 

@@ -7,13 +7,16 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/logger.h"
 #include "base/proc.h"
 
-#define FILE_BYTES  ((size_t) SLOT_BYTES * (LEDGER_ENTRIES + 1))
-#define END         ".usage"
+#define FILE_BYTES    ((size_t) SLOT_BYTES * (LEDGER_ENTRIES + 1))
+#define END           ".usage"
+#define UNFINISHED    ".new"
+#define UNFINISHED_S  60        /* s; so old nobody is at work on it */
 
 typedef struct {
     char     magic[8];
@@ -32,6 +35,69 @@ static int path_to(char *out, size_t cap, const char *name, const char *end)
     return n > 0 && (size_t) n < cap ? 0 : SI_EINVAL;
 }
 
+static DIR *folder_open(void)
+{
+    char path[512];
+
+    return path_to(path, sizeof path, "", "") == 0 ? opendir(path) : NULL;
+}
+
+/* The next file of this ending. */
+static bool folder_next(DIR *dir, const char *end, char *path, size_t cap)
+{
+    struct dirent *e;
+
+    while (dir != NULL && (e = readdir(dir)) != NULL) {
+        size_t n = strlen(e->d_name);
+
+        if (n == UUID_LEN + strlen(end) && strcmp(e->d_name + UUID_LEN, end) == 0 && path_to(path, cap, e->d_name, "") == 0) {
+            return true;
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+    return false;
+}
+
+static bool is_ours(int fd)
+{
+    header_t h, ours = our_header();
+
+    return pread(fd, &h, sizeof h, 0) == (ssize_t) sizeof h && memcmp(&h, &ours, sizeof h) == 0;
+}
+
+/* Files that were being made when their process was killed. */
+static void remove_unfinished(void)
+{
+    DIR        *dir = folder_open();
+    struct stat st;
+    char        path[512];
+
+    while (folder_next(dir, UNFINISHED, path, sizeof path)) {
+        if (stat(path, &st) == 0 && st.st_mtime + UNFINISHED_S < time(NULL)) {
+            (void) unlink(path);
+        }
+    }
+}
+
+static void tell_of_strangers(void)
+{
+    DIR *dir = folder_open();
+    char path[512];
+
+    while (folder_next(dir, END, path, sizeof path)) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+        if (fd >= 0 && !is_ours(fd)) {
+            log_line(LOG_WARN, "usage in a file of another version is left alone: a si-worker of that version can store it", "file", path, NULL);
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+}
+
 void ledger_folder(void)
 {
     char path[512];
@@ -40,6 +106,8 @@ void ledger_folder(void)
         (void) mkdir(proc.conf->journal, 0700);
         (void) mkdir(path, 0700);
     }
+    remove_unfinished();
+    tell_of_strangers();
 }
 
 static ledger_file_t *file_of(int fd, const char *path, char *map)
@@ -91,7 +159,7 @@ ledger_file_t *ledger_file_new(void)
 
     uuid_new(id);
     errno = ENAMETOOLONG;
-    if (path_to(path, sizeof path, id, END) == 0 && path_to(temp, sizeof temp, id, ".new") == 0) {
+    if (path_to(path, sizeof path, id, END) == 0 && path_to(temp, sizeof temp, id, UNFINISHED) == 0) {
         fd = make(path, temp, &map);
     }
     if (fd < 0) {
@@ -129,7 +197,6 @@ static void tame(ledger_file_t *f)
 /* Opens a file if nobody has it (this process neither: its lock is that of another descriptor), and it is what it says. */
 static ledger_file_t *try_adopt(const char *path)
 {
-    header_t       h, ours = our_header();
     struct stat    st;
     char          *map = MAP_FAILED;
     ledger_file_t *f;
@@ -140,7 +207,7 @@ static ledger_file_t *try_adopt(const char *path)
     }
     /* Who held the lock before may have removed it. */
     if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink == 1 && st.st_size == (off_t) FILE_BYTES
-        && st.st_uid == geteuid() && pread(fd, &h, sizeof h, 0) == (ssize_t) sizeof h && memcmp(&h, &ours, sizeof h) == 0) {
+        && st.st_uid == geteuid() && is_ours(fd)) {
         map = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     }
     if (map == MAP_FAILED) {
@@ -155,21 +222,16 @@ static ledger_file_t *try_adopt(const char *path)
 
 ledger_file_t *ledger_file_adopt(void)
 {
-    char           folder[512], path[512];
-    DIR           *dir = path_to(folder, sizeof folder, "", "") == 0 ? opendir(folder) : NULL;
-    struct dirent *e;
+    DIR           *dir = folder_open();
     ledger_file_t *f = NULL;
+    char           path[512];
 
-    while (f == NULL && dir != NULL && (e = readdir(dir)) != NULL) {
-        size_t n = strlen(e->d_name);
-
-        if (n == UUID_LEN + sizeof END - 1 && strcmp(e->d_name + UUID_LEN, END) == 0
-            && path_to(path, sizeof path, e->d_name, "") == 0) {
-            f = try_adopt(path);
+    while (folder_next(dir, END, path, sizeof path)) {
+        f = try_adopt(path);
+        if (f != NULL) {
+            closedir(dir);
+            break;
         }
-    }
-    if (dir != NULL) {
-        closedir(dir);
     }
     return f;
 }

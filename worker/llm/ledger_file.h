@@ -45,7 +45,7 @@ static inline void slot_set(ledger_slot_t *s, slot_state_t state)
     __atomic_store_n(&s->state, (uint32_t) state, __ATOMIC_RELEASE);
 }
 
-/* Makes the folder, 0700. */
+/* Makes the folder, 0700; removes what was never finished in it, and logs which files this version cannot read. */
 void ledger_folder(void);
 /* A new one, empty. Never NULL; in memory alone where there is no disk for it (logged). */
 ledger_file_t *ledger_file_new(void);

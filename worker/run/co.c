@@ -290,9 +290,13 @@ bool co_mask(bool on)
     return before;
 }
 
-void co_deadline(uint64_t at)
+uint64_t co_deadline(uint64_t at)
 {
-    self_in("co_deadline")->deadline = at;
+    co_t    *co = self_in("co_deadline");
+    uint64_t before = co->deadline;
+
+    co->deadline = at;
+    return before;
 }
 
 /* ---- who is there ---- */

@@ -71,8 +71,8 @@ bool  co_cancelled(const co_t *co);
 /* While masked, waits ignore the cancellation: for writing down the end. Returns the former value. */
 bool  co_mask(bool on);
 
-/* Every wait of the running coroutine ends at this clock_ms() at the latest; 0 takes it off. */
-void  co_deadline(uint64_t at);
+/* Every wait of the running coroutine ends at this clock_ms() at the latest; 0 takes it off. Returns the former value. */
+uint64_t co_deadline(uint64_t at);
 
 /* Names the running coroutine in logs ("turn") and in co_each(): a turn id, copied, cut at 40 bytes. NULL takes it off. */
 #define CO_LABEL_MAX  40

@@ -212,7 +212,7 @@ void co_lease_end(void)
     arena_t *a = arena_new(1024);
 
     co_mask(true);
-    co_deadline(clock_ms() + 2000);
+    (void) co_deadline(clock_ms() + 2000);
     loop_timer_del(&proc.convs->lease);
     loop_timer_del(&proc.convs->sweep);
     co_store_bury(a, proc.convs->me);

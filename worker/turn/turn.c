@@ -53,7 +53,7 @@ static void co_turn_run(void *arg)
     co_label(t->row.id);
     r.span = turn_span_begin(t);
     r.deadline = clock_ms() + proc.conf->turn_deadline;
-    co_deadline(r.deadline);
+    (void) co_deadline(r.deadline);
 
     rc = choose(&r);                    /* the agent, and the model to begin with */
     rc = rc ? rc : co_begin(&r);        /* state running, under our fence */
@@ -364,7 +364,7 @@ static void co_finish(run_t *r, int rc)
     size_t     before;
 
     co_mask(true);
-    co_deadline(0);
+    (void) co_deadline(0);
     if (t->dropped || rc == SI_ECONFLICT || (rc == SI_EUNAVAIL && !r->error.code[0])) {
         abandon(r, rc);
         return;
