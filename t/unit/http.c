@@ -348,6 +348,81 @@ static void co_test_vanish(void)
     is_str(co_told(), "told", "and no more, as nothing comes of it");
 }
 
+/* A server may close a connection while a request is on its way to it, and send what nobody asked for. */
+static void co_test_kept(void)
+{
+    static char large[8 << 20];
+    str_t       body = STR_NULL;
+    char        first[32] = "";
+    http_t     *h = get("/last");
+
+    co_http_body(h, arena, 100, &body, soon());
+    is_mem(body.p, body.n, "last", "a server that does not answer again on this connection");
+    snprintf(first, sizeof(first), "%s", http_header(h, "X-Conn"));
+    http_close(h);
+    h = get("/hello");
+    is_int(co_http_body(h, arena, 100, &body, soon()), 0, "a request that it lets fall is sent on another one");
+    is_mem(body.p, body.n, "hello", "whole");
+    ok(strcmp(http_header(h, "X-Conn"), first) != 0, "which is new");
+    http_close(h);
+    co_check_failed(get("/nothing"), "that falls on a new one, too: no third time", "empty reply");
+
+    h = get("/more");
+    is_int(co_http_body(h, arena, 100, &body, soon()), 0, "an answer with more behind it");
+    is_mem(body.p, body.n, "ok", "its own bytes");
+    is_str(co_told(), "closed", "is the last of its connection");
+    http_close(h);
+    h = get("/more-later");
+    is_int(co_http_body(h, arena, 100, &body, soon()), 0, "an answer with more to come");
+    http_close(h);
+    go();
+    is_str(co_told(), "closed", "an idle connection that says something is closed");
+    h = get("/hello");
+    is_int(co_http_body(h, arena, 100, &body, soon()), 0, "the next request");
+    is_mem(body.p, body.n, "hello", "gets its own answer");
+    http_close(h);
+    co_check_failed(get("/smuggle"), "two lengths", "two lengths");
+    is_str(co_told(), "closed", "end the connection");
+
+    h = http_start(&(http_spec_t) { .method = "POST", .url = url("/too-large"), .body = { large, sizeof(large) } });
+    is_int(co_http_head(h, soon()), 413, "an answer before the request is whole");
+    is_int(co_http_body(h, arena, 100, &body, soon()), 0, "is read");
+    is_str(co_told(), "closed", "and ends the connection");
+    http_close(h);
+}
+
+static void co_check_asked(const char *text, const char *method, const char *want)
+{
+    str_t   body = STR_NULL;
+    http_t *h;
+    char    wanted[256];
+
+    snprintf(wanted, sizeof(wanted), want, server.port);
+    h = http_start(&(http_spec_t) { .method = method, .url = text });
+    is_int(co_http_body(h, arena, 65536, &body, soon()), 0, text);
+    ok(has(body, wanted), "asks for it");
+    http_close(h);
+}
+
+/* What of a URL goes into the request. */
+static void co_test_url(void)
+{
+    char text[128];
+
+    snprintf(text, sizeof(text), "http://127.0.0.1:%d", server.port);
+    co_check_failed(http_start(&(http_spec_t) { .url = "http://127.0.0.1/a b" }), "a blank in the URL", "blank");
+    co_check_failed(http_start(&(http_spec_t) { .url = "http://127.0.0.1/\r\nX: 1" }), "a line break in the URL", "control");
+    co_check_failed(http_start(&(http_spec_t) { .url = "http://b\xc3\xbc/" }), "a host that is not ASCII", "ASCII");
+    co_check_asked(url("/echo#there"), "GET", "GET /echo HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: si-worker\r\nAccept: */*\r\n\r\n");
+    snprintf(text, sizeof(text), "HTTP://us%%65r:p%%3Aw@127.0.0.1:%d/echo", server.port);
+    co_check_asked(text, "GET", "\r\nHost: 127.0.0.1:%d\r\nAuthorization: Basic dXNlcjpwOnc=\r\n");
+    snprintf(text, sizeof(text), "http://127.0.0.1:%d?q=\xc3\xbc", server.port);
+    http_t *h = http_start(&(http_spec_t) { .method = "GET", .url = text });
+    is_int(co_http_head(h, clock_ms() + 50), SI_ETIMEDOUT, "a URL without a path (the server hangs)");
+    http_close(h);
+    is_str(co_told(), "closed", "closed");
+}
+
 /* ---- many ---- */
 
 static size_t heap_bytes(void)
@@ -397,6 +472,8 @@ static void co_main(void *arg)
     co_test_cancel();
     co_test_reuse();
     co_test_vanish();
+    co_test_kept();
+    co_test_url();
     co_test_many();
     loop_stop();
 }

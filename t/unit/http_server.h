@@ -21,6 +21,7 @@ typedef struct {
     size_t n;           /* bytes in `in` */
     size_t head;        /* length of the head */
     size_t body;        /* Content-Length */
+    int    last;        /* the next request is not answered */
 } peer_t;
 
 static void tell(peer_t *p, const char *what, long n)
@@ -131,6 +132,20 @@ static void serve_path(peer_t *p, const char *path)
         puts_(p, "2\r\nb");
         wait_go(p);
         puts_(p, "c\r\n0\r\nX-Trailer: 1\r\n\r\n");
+    } else if (strcmp(path, "/last") == 0) {
+        p->last = 1;
+        answer(p, "text/plain", "last", 4);
+    } else if (strcmp(path, "/more") == 0) {
+        puts_(p, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nX-Conn: evil\r\nContent-Length: 4\r\n\r\nevil");
+        wait_close(p);
+    } else if (strcmp(path, "/more-later") == 0) {
+        answer(p, "text/plain", "ok", 2);
+        wait_go(p);
+        puts_(p, "HTTP/1.1 200 OK\r\nX-Conn: evil\r\nContent-Length: 4\r\n\r\nevil");
+        wait_close(p);
+    } else if (strcmp(path, "/smuggle") == 0) {
+        puts_(p, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 20\r\n\r\nok");
+        wait_close(p);
     } else if (strcmp(path, "/cut") == 0) {
         puts_(p, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0123456789");
         _exit(0);
@@ -185,6 +200,10 @@ static int read_request(peer_t *p)
     if (length != NULL && length < end) {
         p->body = strtoul(length + 17, NULL, 10);
     }
+    if (strncmp(p->in, "POST /too-large ", 16) == 0) {
+        puts_(p, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+        wait_close(p);
+    }
     for (size_t got = p->n - p->head; got < p->body; ) {
         char    skip[2048];
         ssize_t r = recv(p->fd, skip, sizeof(skip), 0);
@@ -206,7 +225,7 @@ static void serve(int fd, int report, int go, const void *arg)
     p->fd = fd;
     p->report = report;
     p->go = go;
-    while (read_request(p)) {
+    while (read_request(p) && !p->last) {
         if (sscanf(p->in, "%*s %63s", path) != 1) {
             break;
         }

@@ -1,11 +1,12 @@
 /*
- * HTTP client on libcurl's multi interface, streaming, driven by the loop. Used from coroutines.
+ * HTTP client, streaming, driven by the loop. Used from coroutines. Curl opens connections and carries the bytes of TLS; what
+ * is said on them is ours: a transfer of curl's took a third of all the CPU of a model call, and a poll() for each token.
  *
- * HTTP/1.1, connections are kept and used again (1,024 at most, idle ones for 60 s). A POST is sent
- * once at most. Nothing is compressed, nothing redirected. Proxies: https requests honour https_proxy, all_proxy and
- * no_proxy of the environment, as people expect who sit behind one; plain http never uses a
- * proxy, since it is meant for servers at hand (Ollama, vLLM). Certificates are verified.
- * SIGPIPE must be ignored by the process (signals_init() does).
+ * HTTP/1.1, connections are kept and used again (1,024 at most, idle ones for 60 s). A POST is sent once at most,
+ * another request a second time when a kept connection breaks before a byte of the answer has come. Nothing is compressed,
+ * nothing redirected. Proxies: https requests honour https_proxy, all_proxy and no_proxy of the environment, as people expect
+ * who sit behind one; plain http never uses a proxy, since it is meant for servers at hand (Ollama, vLLM). Certificates are
+ * verified, against SSL_CERT_FILE of the environment if it is set. SIGPIPE must be ignored by the process (signals_init() does).
  */
 #ifndef SI_HTTP_H
 #define SI_HTTP_H
@@ -16,8 +17,8 @@ typedef struct http http_t;
 
 typedef struct {
     const char  *method;            /* "POST" */
-    const char  *url;               /* http or https; no other scheme is let through, redirects are not followed */
-    const char **headers;           /* "Name: value", NULL-terminated; may be NULL */
+    const char  *url;               /* http or https and no other scheme; its host is ASCII; may have a user and a password */
+    const char **headers;           /* "Name: value", NULL-terminated; may be NULL. Host, User-Agent and Accept are there unless they are here */
     str_t        body;              /* copied */
     uint32_t     connect_ms;        /* 0: 5,000 */
     const char  *unix_socket;       /* path, or NULL */
