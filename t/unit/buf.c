@@ -103,8 +103,24 @@ static void test_json(void)
     is_json(NULL, 0, "\"\"", "a null string");
 }
 
+static void test_int(void)
+{
+    static const int64_t values[] = { 0, 7, -1, 10, -1234567890, INT64_MAX, INT64_MIN };
+    char                 want[24];
+    buf_t                b;
+
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        buf_init(&b, 20);
+        (void) snprintf(want, sizeof want, "%lld", (long long) values[i]);
+        ok(buf_int(&b, values[i]) == 0 && b.n == strlen(want) && memcmp(b.p, want, b.n) == 0, "%s", want);
+        ok(buf_int(&b, INT64_MIN) == SI_ENOMEM && b.n == strlen(want), "none where there is no room");
+        buf_free(&b);
+    }
+}
+
 int main(void)
 {
+    test_int();
     test_maximum();
     test_pipe();
     test_give_back();

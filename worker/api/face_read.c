@@ -26,9 +26,15 @@ int face_refuse(face_call_t *c, const char *field, const char *fmt, ...)
 
 const char *face_field(face_call_t *c, const char *path, const char *name)
 {
-    size_t n = utf8_cut(name, SI_MIN(strlen(name), (size_t) SHOWN));
+    size_t n = utf8_cut(name, SI_MIN(strlen(name), (size_t) SHOWN)), len = strlen(path);
+    char  *field = arena_calloc(c->arena, len + 1 + n + 1);     /* without printf(): most are made for nothing */
 
-    return arena_printf(c->arena, "%s%s%.*s", path, path[0] != '\0' ? "." : "", (int) n, name);
+    memcpy(field, path, len);
+    field[len] = '.';
+    len += len > 0;
+    memcpy(field + len, name, n);
+    field[len + n] = '\0';
+    return field;
 }
 
 int face_members(face_call_t *c, const char *path, const json_t *o, const char *const *names)

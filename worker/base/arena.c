@@ -123,18 +123,21 @@ char *arena_strdup(arena_t *a, const char *z)
 
 char *arena_printf(arena_t *a, const char *fmt, ...)
 {
+    size_t  room = ARENA_SEPARATE ? 0 : (size_t) (a->end - a->p);
     va_list ap, again;
-    char *p;
-    int n;
+    char   *p;
+    int     n;
 
     va_start(ap, fmt);
     va_copy(again, ap);
-    n = vsnprintf(NULL, 0, fmt, ap);
+    n = vsnprintf(room > 0 ? a->p : NULL, room, fmt, ap);
     if (n < 0) {
         si_die("arena_printf: bad format \"%s\"", fmt);
     }
     p = arena_alloc(a, (size_t) n + 1);
-    (void) vsnprintf(p, (size_t) n + 1, fmt, again);
+    if ((size_t) n >= room) {           /* else it stands there already */
+        (void) vsnprintf(p, (size_t) n + 1, fmt, again);
+    }
     va_end(again);
     va_end(ap);
     return p;

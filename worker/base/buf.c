@@ -84,33 +84,49 @@ int buf_puts(buf_t *b, const char *z)
     return buf_append(b, z, strlen(z));
 }
 
+int buf_int(buf_t *b, int64_t v)
+{
+    char     digits[20], *p = digits + sizeof digits;
+    uint64_t left = v < 0 ? -(uint64_t) v : (uint64_t) v;
+
+    do {
+        *--p = (char) ('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (v < 0) {
+        *--p = '-';
+    }
+    return buf_append(b, p, (size_t) (digits + sizeof digits - p));
+}
+
+/* Where there is room for it, and a NUL: true. */
+static bool print_in_place(buf_t *b, const char *fmt, va_list ap)
+{
+    size_t room = b->mem != NULL ? b->cap - (size_t) (b->p - b->mem) - b->n : 0;
+    int    n = room > 0 ? vsnprintf(b->p + b->n, room, fmt, ap) : -1;
+
+    if (n < 0 || (size_t) n >= room || b->n + (size_t) n > b->max) {
+        return false;
+    }
+    b->n += (size_t) n;
+    return true;
+}
+
 int buf_printf(buf_t *b, const char *fmt, ...)
 {
     va_list ap, again;
-    char *to;
-    int n, rc = SI_OK;
+    char   *text;
+    int     n, rc = SI_OK;
 
     va_start(ap, fmt);
     va_copy(again, ap);
-    n = vsnprintf(NULL, 0, fmt, ap);
-    if (n < 0) {
-        si_die("buf_printf: bad format \"%s\"", fmt);
-    }
-    if (n > 0) {
-        /* vsnprintf writes a NUL, for which there may be no room at the maximum. */
-        to = b->n + (size_t) n < b->max ? buf_reserve(b, (size_t) n + 1) : NULL;
-        if (to != NULL) {
-            (void) vsnprintf(to, (size_t) n + 1, fmt, again);
-            b->n += (size_t) n;
-        } else if (b->n + (size_t) n > b->max) {
-            rc = SI_ENOMEM;
-        } else {
-            char *tmp = si_malloc((size_t) n + 1);
-
-            (void) vsnprintf(tmp, (size_t) n + 1, fmt, again);
-            rc = buf_append(b, tmp, (size_t) n);
-            free(tmp);
+    if (!print_in_place(b, fmt, ap)) {
+        n = vasprintf(&text, fmt, again);
+        if (n < 0) {
+            si_die("buf_printf: bad format \"%s\"", fmt);
         }
+        rc = buf_append(b, text, (size_t) n);
+        free(text);
     }
     va_end(again);
     va_end(ap);

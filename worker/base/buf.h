@@ -17,6 +17,7 @@ void buf_free(buf_t *b);                        /* empty and usable again afterw
 /* 0, or SI_ENOMEM when max would be exceeded: then nothing is appended. */
 int  buf_append(buf_t *b, const void *p, size_t n);
 int  buf_puts(buf_t *b, const char *z);
+int  buf_int(buf_t *b, int64_t v);               /* in decimal */
 int  buf_printf(buf_t *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Room for n bytes at the end, to be followed by buf_commit(); NULL when max would be exceeded. */
 char *buf_reserve(buf_t *b, size_t n);

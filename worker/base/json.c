@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "base/utf8.h"
+
 static void decref(void *v)
 {
     json_decref(v);
@@ -17,39 +19,50 @@ json_t *json_own(arena_t *a, json_t *v)
 
 /*
  * Looks for the bracket that goes too deep, without recursion: jansson must not see such a
- * text. Everything else that is wrong is left to jansson.
+ * text. Everything else that is wrong is left to jansson. Its place, or text.n.
  */
-static const char *depth_check(arena_t *a, str_t text)
+static size_t too_deep(str_t text)
 {
-    size_t line = 1, column = 0, depth = 0;
-    bool in_string = false;
+    size_t depth = 0, i = 0;
+    bool   in_string = false;
 
-    for (size_t i = 0; i < text.n; i++) {
+    while (i < text.n) {
         char c = text.p[i];
 
-        column += ((unsigned char) c & 0xc0) != 0x80;
-        if (c == '\n') {
-            line++;
-            column = 0;
-        } else if (in_string) {
-            if (c == '\\' && i + 1 < text.n && text.p[i + 1] != '\n') {
+        if (in_string) {
+            i += utf8_plain(text.p + i, text.n - i);
+            while (i < text.n && (signed char) text.p[i] < 0) {
                 i++;
-                column++;
-            } else if (c == '"') {
-                in_string = false;
             }
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > JSON_DEPTH_MAX) {
-                return arena_printf(a, "line %zu, column %zu: nested deeper than %d",
-                                    line, column, JSON_DEPTH_MAX);
+            if (i == text.n) {
+                break;
             }
-        } else if ((c == '}' || c == ']') && depth > 0) {
-            depth--;
+            in_string = text.p[i] != '"';
+            i += text.p[i] == '\\' && i + 1 < text.n && text.p[i + 1] != '\n' ? 2 : 1;
+            continue;
         }
+        in_string = c == '"';
+        if ((c == '{' || c == '[') && ++depth > JSON_DEPTH_MAX) {
+            return i;
+        }
+        depth -= (c == '}' || c == ']') && depth > 0;
+        i++;
     }
-    return NULL;
+    return text.n;
+}
+
+static const char *depth_check(arena_t *a, str_t text)
+{
+    size_t at = too_deep(text), line = 1, column = 0;
+
+    if (at == text.n) {
+        return NULL;
+    }
+    for (size_t i = 0; i <= at; i++) {
+        column = text.p[i] == '\n' ? 0 : column + (((unsigned char) text.p[i] & 0xc0) != 0x80);
+        line += text.p[i] == '\n';
+    }
+    return arena_printf(a, "line %zu, column %zu: nested deeper than %d", line, column, JSON_DEPTH_MAX);
 }
 
 /* jansson's message without "near '…'": messages are logged, what users write is not. */
@@ -138,7 +151,7 @@ static int put_value(buf_t *b, const json_t *v)
     case JSON_STRING:
         return buf_json_str(b, (str_t) { json_string_value(v), json_string_length(v) });
     case JSON_INTEGER:
-        return buf_printf(b, "%" JSON_INTEGER_FORMAT, json_integer_value(v));
+        return buf_int(b, json_integer_value(v));
     case JSON_REAL:
         return put_real(b, v);
     case JSON_TRUE:

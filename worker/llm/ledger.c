@@ -63,7 +63,10 @@ static void drop_file(struct ledger *l, ledger_file_t *f)
 
 static void copy(char *to, size_t cap, const char *z)
 {
-    (void) snprintf(to, cap, "%s", z != NULL ? z : "");
+    size_t n = z != NULL ? strnlen(z, cap - 1) : 0;
+
+    memcpy(to, n > 0 ? z : "", n);
+    to[n] = '\0';
 }
 
 static void describe(usage_row_t *u, const account_t *a)

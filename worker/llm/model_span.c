@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "io/otlp.h"
 #include "llm/aws_sign.h"
 
 /* server.address and server.port of a URL. */
@@ -87,6 +88,9 @@ const char *model_span_start(model_span_t *m, arena_t *a, const char *operation,
 {
     char name[160];
 
+    if (!otlp_on()) {
+        return NULL;
+    }
     (void) snprintf(name, sizeof name, "%s %s", operation, model->upstream);
     m->span = span_new(a, SPAN_CLIENT, (span_from_t) { .parent = span_here() }, name);
     if (m->span == NULL) {

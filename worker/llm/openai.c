@@ -15,7 +15,32 @@
 
 #define KIND  "openai"
 
-/* Messages */
+/* Messages: what most of a request consists of is written as text at once, without a tree. */
+
+typedef struct {
+    buf_t *b;
+    size_t n;
+    int    rc;
+} list_of_messages_t;
+
+/* Takes v; NULL: what is no UTF-8 makes none (see body_str()). */
+static void add(list_of_messages_t *l, json_t *v)
+{
+    if (v == NULL) {
+        return;
+    }
+    l->rc = l->rc != 0 || l->n++ == 0 ? l->rc : buf_puts(l->b, ",");
+    l->rc = l->rc != 0 ? l->rc : json_dump(l->b, v);
+    json_decref(v);
+}
+
+static void add_text(list_of_messages_t *l, chat_role_t role, str_t text)
+{
+    l->rc = l->rc != 0 || l->n++ == 0 ? l->rc : buf_puts(l->b, ",");
+    l->rc = l->rc != 0 ? l->rc : buf_printf(l->b, "{\"role\":\"%s\",\"content\":", chat_role_name(role));
+    l->rc = l->rc != 0 ? l->rc : buf_json_str(l->b, text);
+    l->rc = l->rc != 0 ? l->rc : buf_puts(l->b, "}");
+}
 
 static json_t *content_part(arena_t *a, const chat_part_t *p, llm_error_t *err)
 {
@@ -70,7 +95,7 @@ static json_t *content_of(arena_t *a, const chat_message_t *m, llm_error_t *err)
     return list;
 }
 
-static int put_result(json_t *messages, arena_t *a, const chat_part_t *p, llm_error_t *err)
+static int put_result(list_of_messages_t *messages, arena_t *a, const chat_part_t *p, llm_error_t *err)
 {
     chat_message_t said = { CHAT_USER, p->parts, p->nparts };
     str_t          text = chat_text_of(a, &said);
@@ -83,12 +108,12 @@ static int put_result(json_t *messages, arena_t *a, const chat_part_t *p, llm_er
     if (p->failed) {
         text = str_of(arena_printf(a, "The tool has failed.%s%.*s", text.n > 0 ? "\n" : "", STR_ARG(text)));
     }
-    json_array_append_new(messages, json_pack("{s:s,s:s,s:o}", "role", "tool", "tool_call_id", p->id, "content", body_str(text)));
+    add(messages, json_pack("{s:s,s:s,s:o}", "role", "tool", "tool_call_id", p->id, "content", body_str(text)));
     return 0;
 }
 
 /* Results of tools are messages of their own, and stand before what else the user says. */
-static int put_user(json_t *messages, arena_t *a, const chat_message_t *m, llm_error_t *err)
+static int put_user(list_of_messages_t *messages, arena_t *a, const chat_message_t *m, llm_error_t *err)
 {
     json_t *content;
     int     rc = 0;
@@ -98,7 +123,7 @@ static int put_user(json_t *messages, arena_t *a, const chat_message_t *m, llm_e
     }
     content = rc == 0 ? content_of(a, m, err) : NULL;
     if (content != NULL) {
-        json_array_append_new(messages, json_pack("{s:s,s:o}", "role", chat_role_name(m->role), "content", content));
+        add(messages, json_pack("{s:s,s:o}", "role", chat_role_name(m->role), "content", content));
     }
     return rc != 0 ? rc : err->code[0] != '\0' ? SI_EINVAL : 0;
 }
@@ -114,7 +139,7 @@ static json_t *call_of(const chat_part_t *p, bool sealed)
     return v;
 }
 
-static int put_assistant(json_t *messages, arena_t *a, const chat_message_t *m, const char *reasoning, llm_error_t *err)
+static int put_assistant(list_of_messages_t *messages, arena_t *a, const chat_message_t *m, const char *reasoning, llm_error_t *err)
 {
     json_t *calls = json_array(), *thought = NULL, *content = content_of(a, m, err), *v;
     bool    always = strcmp(reasoning, "always") == 0, any = always || strcmp(reasoning, "calls") == 0;
@@ -138,23 +163,26 @@ static int put_assistant(json_t *messages, arena_t *a, const chat_message_t *m, 
     }
     json_decref(thought);
     json_decref(calls);
-    json_array_append_new(messages, v);
+    add(messages, v);
     return err->code[0] != '\0' ? SI_EINVAL : 0;
 }
 
-static int put_messages(json_t *body, arena_t *a, const llm_request_t *q, llm_error_t *err)
+static int put_messages(buf_t *b, arena_t *a, const llm_request_t *q, llm_error_t *err)
 {
-    const char *reasoning = q->model->provider->send_reasoning != NULL ? q->model->provider->send_reasoning : "never";
-    json_t     *messages = json_array();
-    int         rc = 0;
+    const char        *reasoning = q->model->provider->send_reasoning != NULL ? q->model->provider->send_reasoning : "never";
+    list_of_messages_t messages = { .b = b };
+    int                rc = 0;
 
-    json_object_set_new(body, "messages", messages);
     for (size_t i = 0; i < q->nmessages && rc == 0; i++) {
         const chat_message_t *m = &q->messages[i];
 
-        rc = m->role == CHAT_ASSISTANT ? put_assistant(messages, a, m, reasoning, err) : put_user(messages, a, m, err);
+        if (m->nparts == 1 && m->parts[0].kind == PART_TEXT) {
+            add_text(&messages, m->role, m->parts[0].text);
+        } else {
+            rc = m->role == CHAT_ASSISTANT ? put_assistant(&messages, a, m, reasoning, err) : put_user(&messages, a, m, err);
+        }
     }
-    return rc;
+    return rc != 0 ? rc : messages.rc;
 }
 
 /* Options */
@@ -254,11 +282,10 @@ static int put_options(json_t *body, const llm_request_t *q, llm_error_t *err)
 
 /* The request */
 
-static int put_body(json_t *body, arena_t *a, const llm_request_t *q, llm_error_t *err)
+static int put_rest(json_t *body, arena_t *a, const llm_request_t *q, llm_error_t *err)
 {
-    int rc = put_messages(body, a, q, err);
+    int rc = put_tools(body, a, &q->options, err);
 
-    rc = rc != 0 ? rc : put_tools(body, a, &q->options, err);
     rc = rc != 0 ? rc : put_shape(body, a, &q->options, err);
     rc = rc != 0 ? rc : put_options(body, q, err);
     return rc != 0 ? rc : body_extra(body, q, KIND, "openai", err);
@@ -266,15 +293,28 @@ static int put_body(json_t *body, arena_t *a, const llm_request_t *q, llm_error_
 
 static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
 {
-    json_t *body = json_pack("{s:s,s:b,s:{s:b}}", "model", q->model->upstream, "stream", 1, "stream_options", "include_usage", 1);
-    int     rc;
+    json_t *rest = json_object();       /* behind the messages */
+    buf_t  *b = &out->body;
+    size_t  at;
+    int     rc = buf_puts(b, "{\"model\":");
 
     out->url = openai_url(a, q->model, "/chat/completions");
     openai_key(a, q->model->provider, out);
     err->code[0] = '\0';
-    rc = put_body(body, a, q, err);
-    rc = rc != 0 ? rc : json_dump(&out->body, body);
-    json_decref(body);
+    rc = rc != 0 ? rc : buf_json_str(b, str_of(q->model->upstream));
+    rc = rc != 0 ? rc : buf_puts(b, ",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":[");
+    rc = rc != 0 ? rc : put_messages(b, a, q, err);
+    rc = rc != 0 ? rc : put_rest(rest, a, q, err);
+    rc = rc != 0 ? rc : buf_puts(b, "]");
+    at = b->n;
+    rc = rc != 0 ? rc : json_dump(b, rest);
+    if (rc == 0 && json_object_size(rest) > 0) {
+        b->p[at] = ',';                 /* its brace */
+    } else if (rc == 0) {
+        b->p[at] = '}';
+        b->n--;
+    }
+    json_decref(rest);
     return rc;
 }
 
