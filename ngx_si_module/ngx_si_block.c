@@ -308,9 +308,11 @@ ngx_si_out_direct(ngx_si_ctx_t *ctx)
 
     cl = ctx->out;
 
-    if (cl->next == NULL && r->out == NULL && c->write->ready) {
+    if (cl->next == NULL && r->out == NULL && !c->buffered
+        && c->write->ready)
+    {
 
-        /* one token: the write filter would only add work */
+        /* one token, nothing before it: the write filter would add work */
 
         n = c->send(c, cl->buf->pos, cl->buf->last - cl->buf->pos);
 
