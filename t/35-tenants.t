@@ -121,6 +121,9 @@ my %calls = (
     'POST /v1/messages' => sub {
         answer_keeps('a call of a model, as Anthropic', 200, $_[0]->json(POST => '/v1/messages', { model => 'offline', max_tokens => 100, messages => [{ role => 'user', content => 'Where was a question asked?' }] }));
     },
+    'POST /v1/messages/count_tokens' => sub {
+        answer_keeps('a count of tokens', 200, $_[0]->json(POST => '/v1/messages/count_tokens', { model => 'offline', messages => [{ role => 'user', content => 'Where was a question asked?' }] }));
+    },
     'POST /v1/responses' => sub { answer_keeps('a response', 200, $_[0]->json(POST => '/v1/responses', { model => 'offline', input => 'Where was a question asked?' })) },
     'POST /v1/embeddings' => sub { answer_keeps('embeddings', 200, $_[0]->json(POST => '/v1/embeddings', { model => 'lexical', input => 'Where was a question asked?' })) },
     'GET /v1/models' => sub { answer_keeps('the models', 200, $_[0]->json(GET => '/v1/models')) },
