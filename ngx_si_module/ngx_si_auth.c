@@ -33,6 +33,7 @@ ngx_si_auth_handler(ngx_http_request_t *r)
     ngx_str_t            token, challenge = ngx_string("Bearer realm=\"si\"");
     ngx_int_t            rc;
     ngx_uint_t           cached;
+    ngx_si_ctx_t        *ctx;
     si_jwt_reason_t      reason;
     ngx_si_loc_conf_t   *slcf;
     ngx_si_identity_t    id;
@@ -53,6 +54,14 @@ ngx_si_auth_handler(ngx_http_request_t *r)
 
     if (smcf->proc == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_si_module);
+
+    if (ctx && ctx->who) {
+        /* a limit has asked before */
+        ngx_si_count(smcf->proc, NGX_SI_AUTH_KNOWN, 1);
+        return NGX_OK;
     }
 
     rc = ngx_si_auth_credential(r, &token) ? NGX_OK : NGX_DECLINED;
@@ -147,18 +156,39 @@ ngx_si_auth_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 void
 ngx_si_auth_look(ngx_http_request_t *r)
 {
-    ngx_str_t            key;
+    ngx_str_t            value;
+    ngx_uint_t           header;
+    ngx_si_ctx_t        *ctx;
+    ngx_si_identity_t    id;
     ngx_si_loc_conf_t   *slcf;
     ngx_si_main_conf_t  *smcf;
 
     smcf = ngx_http_get_module_main_conf(r, ngx_si_module);
     slcf = ngx_http_get_module_loc_conf(r, ngx_si_module);
 
-    if (slcf->pool && smcf->proc && (slcf->auth & NGX_SI_AUTH_KEY)
-        && !ngx_si_ticket_came(r) && ngx_si_auth_credential(r, &key))
-    {
-        (void) ngx_si_verdict_find(r, slcf->pool, &key);
+    if (slcf->pool == NULL || smcf->proc == NULL || ngx_si_ticket_came(r)) {
+        return;
     }
+
+    header = ngx_si_auth_credential(r, &value);
+
+    if (header && (slcf->auth & NGX_SI_AUTH_KEY)
+        && !ngx_si_auth_is_jwt(&value))
+    {
+        (void) ngx_si_verdict_find(r, slcf->pool, &value);
+        return;
+    }
+
+    if (!(slcf->auth & NGX_SI_AUTH_JWT) || smcf->proc->auth == NULL
+        || (!header && ngx_si_cookie(r, &value) != NGX_OK)
+        || !ngx_si_auth_known(smcf->proc->auth, slcf->jwt, &value, &id)
+        || ngx_si_auth_accept(r, &id, 1) != NGX_OK)
+    {
+        return;
+    }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_si_module);
+    ctx->looked = 1;
 }
 
 

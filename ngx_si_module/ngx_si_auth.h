@@ -88,7 +88,7 @@ ngx_int_t ngx_si_auth_handler(ngx_http_request_t *r);
 ngx_int_t ngx_si_auth_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 
-/* looks for the verdict of the API key that the request comes with, if any */
+/* looks for what is known of who calls: of an API key or a token seen before */
 void ngx_si_auth_look(ngx_http_request_t *r);
 
 /* ngx_si_digest.c */
@@ -109,6 +109,9 @@ ngx_si_auth_t *ngx_si_auth_create(ngx_cycle_t *cycle, EVP_MD_CTX *md,
 si_jwt_reason_t ngx_si_auth_verify(ngx_si_auth_t *auth,
     ngx_si_auth_conf_t *conf, ngx_str_t *token, ngx_si_identity_t *id,
     ngx_uint_t *cached);
+/* whether it was verified before and counts: then *id is as above */
+ngx_uint_t ngx_si_auth_known(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
+    ngx_str_t *token, ngx_si_identity_t *id);
 /* all tokens are verified again */
 void ngx_si_auth_forget(ngx_si_auth_t *auth);
 

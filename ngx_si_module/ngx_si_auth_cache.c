@@ -141,6 +141,36 @@ ngx_si_auth_verify(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
 }
 
 
+ngx_uint_t
+ngx_si_auth_known(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
+    ngx_str_t *token, ngx_si_identity_t *id)
+{
+    u_char                digest[NGX_SI_AUTH_DIGEST];
+    ngx_si_auth_token_t  *t;
+
+    if (token->len > SI_JWT_MAX
+        || ngx_si_digest(auth->md, token, 1, digest) != NGX_OK)
+    {
+        return 0;
+    }
+
+    t = ngx_si_auth_find(auth, conf, digest);
+
+    if (t == NULL || ngx_time() >= t->id.expires
+        || t->round != ngx_si_revoked_round(auth->revoked))
+    {
+        return 0;
+    }
+
+    ngx_queue_remove(&t->queue);
+    ngx_queue_insert_head(&auth->queue, &t->queue);
+
+    *id = t->id;
+
+    return 1;
+}
+
+
 static si_jwt_reason_t
 ngx_si_auth_read(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
     ngx_str_t *token, ngx_si_identity_t *id)

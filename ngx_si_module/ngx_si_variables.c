@@ -9,6 +9,8 @@
 
 static ngx_int_t ngx_si_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_si_variable_known(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_si_variable_caller(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_si_variable_first_byte(ngx_http_request_t *r,
@@ -19,13 +21,13 @@ static ngx_int_t ngx_si_variable_conversation(ngx_http_request_t *r,
 
 static ngx_http_variable_t  ngx_si_vars[] = {
 
-    { ngx_string("si_tenant"), NULL, ngx_si_variable_caller,
+    { ngx_string("si_tenant"), NULL, ngx_si_variable_known,
       offsetof(ngx_si_ctx_t, tenant), NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("si_user"), NULL, ngx_si_variable_caller,
+    { ngx_string("si_user"), NULL, ngx_si_variable_known,
       offsetof(ngx_si_ctx_t, user), NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
-    { ngx_string("si_key"), NULL, ngx_si_variable_caller,
+    { ngx_string("si_key"), NULL, ngx_si_variable_known,
       offsetof(ngx_si_ctx_t, credential), NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("si_turn"), NULL, ngx_si_variable,
@@ -46,6 +48,9 @@ static ngx_http_variable_t  ngx_si_vars[] = {
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("si_limit_status"), NULL, ngx_si_limit_variable,
+      0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("si_caller"), NULL, ngx_si_variable_caller,
       0, NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
     { ngx_string("si_credential"), NULL, ngx_si_auth_variable,
@@ -89,7 +94,7 @@ ngx_si_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 /* of an API key that was seen before a limit can know, too */
 
 static ngx_int_t
-ngx_si_variable_caller(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+ngx_si_variable_known(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
 {
     ngx_si_ctx_t  *ctx;
@@ -101,6 +106,31 @@ ngx_si_variable_caller(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     }
 
     return ngx_si_variable(r, v, data);
+}
+
+
+/* 8 bytes of a hash for a token's user: of its tenant, issuer and subject */
+
+static ngx_int_t
+ngx_si_variable_caller(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    ngx_si_ctx_t  *ctx;
+
+    (void) ngx_si_variable_known(r, v, offsetof(ngx_si_ctx_t, user));
+
+    ctx = ngx_http_get_module_ctx(r, ngx_si_module);
+
+    if (ctx && ctx->who) {
+        v->data = (u_char *) &ctx->who->marks.mark[1];
+        v->len = sizeof(ctx->who->marks.mark[1]);
+        v->valid = 1;
+        v->no_cacheable = 0;
+        v->not_found = 0;
+        return NGX_OK;
+    }
+
+    return v->not_found ? ngx_si_auth_variable(r, v, data) : NGX_OK;
 }
 
 

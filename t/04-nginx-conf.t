@@ -7,7 +7,7 @@ use JSON::PP qw(decode_json);
 use Test::More;
 use SI::Test;
 
-my $si = SI::Test->start(http2 => 1, limits => 1, nginx => 'si_limit_zone $si_credential zone=credential:8m rate=1r/m burst=60');
+my $si = SI::Test->start(http2 => 1, limits => 1, nginx => 'si_limit_zone $si_caller zone=caller:8m rate=1r/m burst=60');
 my %auth = (Authorization => 'Bearer ' . $si->key);
 
 sub problem {
@@ -124,8 +124,8 @@ subtest 'the server with TLS' => sub {
 
 # Limits: each answer of the API has them, and what they refuse.
 $r = $si->http(GET => '/v1/conversations', { %auth });
-like $r->{headers}{'ratelimit-policy'}, qr/^"address";q=200;w=2, "credential";q=60;w=3600$/, 'the policies';
-like $r->{headers}{ratelimit}, qr/^"credential";r=\d+;t=\d+$/, 'what is left';
+like $r->{headers}{'ratelimit-policy'}, qr/^"address";q=200;w=2, "caller";q=60;w=3600$/, 'the policies';
+like $r->{headers}{ratelimit}, qr/^"caller";r=\d+;t=\d+$/, 'what is left';
 my $n = 0;
 $n++ until ($r = $si->http(GET => '/v1/conversations', { %auth }))->{status} != 200 || $n > 60;
 problem $r, 429, 'rate_limited', 'past the limit';

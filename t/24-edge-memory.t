@@ -25,9 +25,9 @@ my ($format) = $conf =~ /(log_format si .*?;)\n/s;
 $format =~ s/log_format si/log_format full/;
 
 # With the limits of conf/nginx.conf, high enough for a thousand readers with one key.
-my $limits = 'si_limit_zone $si_credential zone=credential:8m rate=10000r/s burst=100000; si_limit_zone $si_client_addr zone=address:8m rate=10000r/s burst=100000;'
+my $limits = 'si_limit_zone $si_caller zone=caller:8m rate=10000r/s burst=100000; si_limit_zone $si_client_addr zone=address:8m rate=10000r/s burst=100000;'
     . 'si_limit_zone $si_client_addr zone=failures:8m rate=30r/m burst=60; si_limit_zone $si_user zone=streams:8m streams=10000;'
-    . 'si_limit zone=credential; si_limit zone=address; si_limit_failures zone=failures; si_limit_streams zone=streams;';
+    . 'si_limit zone=caller; si_limit zone=address; si_limit_failures zone=failures; si_limit_streams zone=streams;';
 
 sub edge {
     my %o = @_;

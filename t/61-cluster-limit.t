@@ -22,14 +22,14 @@ my $BURST = $RATE / 2;
 mkdir "$dir/limited";
 for my $name (qw(two one local slow back)) { open my $fh, '>', "$dir/limited/$name" or die $! }
 open my $conf, '>', "$dir/si-locations.conf" or die $!;
-print $conf "include ${\root()}/conf/si-locations.conf; location /limited/ { root $dir; si_limit zone=credential; access_log off; add_header X-Pid \$pid always; keepalive_requests 1000000; }";
+print $conf "include ${\root()}/conf/si-locations.conf; location /limited/ { root $dir; si_limit zone=caller; access_log off; add_header X-Pid \$pid always; keepalive_requests 1000000; }";
 close $conf;
 
 my $a = SI::Test->start(workers => 2, nginx_workers => 2,
-    nginx => "si_limit_zone \$uri zone=credential:1m rate=${RATE}r/s burst=$BURST scope=cluster;include $dir/si-locations.conf;");
+    nginx => "si_limit_zone \$uri zone=caller:1m rate=${RATE}r/s burst=$BURST scope=cluster;include $dir/si-locations.conf;");
 my $b = $a->node(2);
 
-sub limits { my $s = shift->status; return $s->{edge}{limits}{credential} }
+sub limits { my $s = shift->status; return $s->{edge}{limits}{caller} }
 sub metrics { my $r = shift->http(GET => '/metrics'); return { $r->{body} =~ /^(si_limit_(?:slices_total|degraded|nodes)\{[^}]*\}) (\d+)$/mg } }
 
 # Requests of a file at nodes, at the same time: what each client says.
@@ -67,12 +67,12 @@ cmp_ok $_->{granted}, '>', 0, 'slices were granted' for $here, $there;
 within($RATE, $BURST, 'one busy node', @r);
 
 my $m = metrics($b);
-is $m->{'si_limit_degraded{zone="credential"}'}, 0, 'not degraded';
-is $m->{'si_limit_nodes{zone="credential"}'}, 2, 'the nodes in the metrics';
+is $m->{'si_limit_degraded{zone="caller"}'}, 0, 'not degraded';
+is $m->{'si_limit_nodes{zone="caller"}'}, 2, 'the nodes in the metrics';
 my $s = limits($b);
-is $m->{"si_limit_slices_total{zone=\"credential\",result=\"$_\"}"}, $s->{$_}, "$_ in the metrics" for qw(asked granted denied);
+is $m->{"si_limit_slices_total{zone=\"caller\",result=\"$_\"}"}, $s->{$_}, "$_ in the metrics" for qw(asked granted denied);
 cmp_ok $s->{denied} + $s->{granted}, '<=', $s->{asked}, 'each slice was asked for';
-is $a->redis('exists', 'si:limit:{credential:none}'), 0, 'Redis answers';
+is $a->redis('exists', 'si:limit:{caller:none}'), 0, 'Redis answers';
 poll_until { !grep { /si:limit/ } split /\n/, $a->redis('keys', 'si:limit:*') } 30, 'what is not used any more to leave Redis';
 
 # --- Redis stands still: nobody waits for it ---
@@ -83,7 +83,7 @@ kill STOP => $redis;
 cmp_ok $r[0]{seconds}, '<', 1 + ($sanitized ? 10 : 4), 'requests go on while Redis stands still';
 cmp_ok $r[0]{passed}, '>=', $BURST / 2, 'on the share of the node';
 poll_until { limits($a)->{degraded} } 30, 'the node to be degraded';
-like $a->http(GET => '/limited/back')->{headers}{ratelimit}, qr/^"credential";r=\d+;t=\d+;share=2$/, 'which the header tells';
+like $a->http(GET => '/limited/back')->{headers}{ratelimit}, qr/^"caller";r=\d+;t=\d+;share=2$/, 'which the header tells';
 kill CONT => $redis;
 poll_until { !limits($_)->{degraded} or return 0 for $a, $b; 1 } 30, 'the budget of the cluster';
 unlike $a->http(GET => '/limited/back')->{headers}{ratelimit}, qr/share/, 'is in force again';
@@ -92,7 +92,7 @@ unlike $a->http(GET => '/limited/back')->{headers}{ratelimit}, qr/share/, 'is in
 
 $a->kill_redis;
 poll_until { limits($_)->{degraded} or return 0 for $a, $b; 1 } 30, 'both to be degraded';
-is metrics($b)->{'si_limit_degraded{zone="credential"}'}, 1, 'in the metrics, too';
+is metrics($b)->{'si_limit_degraded{zone="caller"}'}, 1, 'in the metrics, too';
 @r = load('local', 4 * $RATE, $RATE, $a, $b);
 within($RATE / 2, $BURST / 2, 'the share of one node', $_) for @r;
 $a->start_redis;

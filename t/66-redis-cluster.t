@@ -44,14 +44,14 @@ mkdir "$dir/html" or die $!;
 chmod 0755, $dir, "$dir/html";
 spit("$dir/html/file", '');
 my %si = (config => "redis:\n  url: 'redis+cluster://:$LOGIN\@127.0.0.1:$node[1],127.0.0.1:$node[2]'\n",
-    nginx => "si_limit_zone \$http_x_k zone=credential:1m rate=6r/m burst=20 scope=cluster;"
+    nginx => "si_limit_zone \$http_x_k zone=caller:1m rate=6r/m burst=20 scope=cluster;"
         . "include $dir/si-locations.conf;");
-spit("$dir/si-locations.conf", 'include ' . SI::Test::root() . "/conf/si-locations.conf; location = /file { root $dir/html; si_limit zone=credential; }");
+spit("$dir/si-locations.conf", 'include ' . SI::Test::root() . "/conf/si-locations.conf; location = /file { root $dir/html; si_limit zone=caller; }");
 my $here = SI::Test->start(%si);
 my $there = $here->node(2);
 my @both = ($here, $there);
 
-sub limits { return $_[0]->status->{edge}{limits}{credential} }
+sub limits { return $_[0]->status->{edge}{limits}{caller} }
 sub get { my ($at, $k) = @_; return $at->http(GET => "/file", { "X-K" => $k })->{status} }
 
 poll_until { (limits($_)->{nodes} // 0) == 2 or return 0 for @both; 1 } 60, 'both nodes to know of each other';

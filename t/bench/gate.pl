@@ -40,7 +40,7 @@ sub start_nginx {
     my $user = $> == 0 ? 'user root;' : '';
     my $temp = join ' ', map { "${_}_temp_path $at/tmp/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
     my $gate = "si_auth jwt key; si_auth_jwt issuer=https://id.example audience=si; si_auth_jwt_keys file=$dir/keys.json; si_auth_claim tenant org;"
-        . ' si_limit zone=credential; si_limit zone=address;';
+        . ' si_limit zone=caller; si_limit zone=address;';
     open my $conf, '>', "$at/nginx.conf" or die $!;
     print $conf <<"END_CONF";
 load_module @{[ SI::Test::build_dir() ]}/ngx_si_module.so;
@@ -57,7 +57,7 @@ http {
     open_file_cache_errors on;
     keepalive_requests 100000000;
     si_pool si $si->{dir}/run workers=1;
-    si_limit_zone \$si_credential zone=credential:8m rate=1000000r/s burst=1000000;
+    si_limit_zone \$si_caller zone=caller:8m rate=1000000r/s burst=1000000;
     si_limit_zone \$si_client_addr zone=address:8m rate=1000000r/s burst=1000000;
     server {
         listen 127.0.0.1:$port reuseport;

@@ -49,7 +49,7 @@ $yaml .= "default_model: burst20\n";
 # --- Si as conf/nginx.conf has it, with limits that are charged and never reached; nginx alone beside it ---
 
 my $many = 'rate=1000000r/s burst=1000000';
-my $si = SI::Test->start(limits => 1, config => $yaml, nginx => join ';', "si_limit_zone \$si_credential zone=credential:8m $many",
+my $si = SI::Test->start(limits => 1, config => $yaml, nginx => join ';', "si_limit_zone \$si_caller zone=caller:8m $many",
     "si_limit_zone \$si_client_addr zone=address:8m $many", 'limit_conn_zone $si_client_addr zone=si_addr:10m', 'keepalive_requests 100000000');
 
 sub start_bare {

@@ -26,10 +26,10 @@ my $missed = 0;
 sub start {
     my ($scope, $port) = @_;
     open my $conf, '>', "$dir/si-locations.conf" or die $!;
-    print $conf $port ? "listen 127.0.0.1:$port reuseport; " : '', 'include ', root(), "/conf/si-locations.conf; location /limited/ { root $dir; si_limit zone=credential; access_log off; add_header X-Pid \$pid always; keepalive_requests 10000000; }";
+    print $conf $port ? "listen 127.0.0.1:$port reuseport; " : '', 'include ', root(), "/conf/si-locations.conf; location /limited/ { root $dir; si_limit zone=caller; access_log off; add_header X-Pid \$pid always; keepalive_requests 10000000; }";
     close $conf;
     return SI::Test->start(workers => 2, nginx_workers => 2,
-        nginx => "si_limit_zone \$uri zone=credential:1m rate=${RATE}r/s burst=$BURST scope=$scope;include $dir/si-locations.conf;");
+        nginx => "si_limit_zone \$uri zone=caller:1m rate=${RATE}r/s burst=$BURST scope=$scope;include $dir/si-locations.conf;");
 }
 
 # All at twice the rate together.
@@ -66,10 +66,10 @@ $one->stop;
 my $a = start('cluster');
 my $b = $a->node(2);
 for my $node ($a, $b) {
-    poll_until { $node->http(GET => '/limited/warm'); (($node->status || {})->{edge}{limits}{credential}{nodes} // 0) == 2 } 60, 'both nodes to know of each other';
+    poll_until { $node->http(GET => '/limited/warm'); (($node->status || {})->{edge}{limits}{caller}{nodes} // 0) == 2 } 60, 'both nodes to know of each other';
 }
 told('two nodes', load('cluster', map { $_->port } $a, $b));
-my @limits = map { $_->status->{edge}{limits}{credential} } $a, $b;
+my @limits = map { $_->status->{edge}{limits}{caller} } $a, $b;
 printf "questions to Redis: %d for %d requests\n", sum(map { $_->{asked} } @limits), $requests;
 $missed ||= grep { $_->{degraded} } @limits;
 $_->stop for $b, $a;
