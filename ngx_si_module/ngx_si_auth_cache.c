@@ -39,6 +39,8 @@ static void ngx_si_auth_insert(ngx_rbtree_node_t *temp,
 static ngx_int_t ngx_si_auth_compare(ngx_si_auth_token_t *t,
     ngx_si_auth_conf_t *conf, u_char *digest);
 static ngx_rbtree_key_t ngx_si_auth_key(u_char *digest);
+static ngx_uint_t ngx_si_auth_recall(ngx_si_auth_t *auth,
+    ngx_si_auth_token_t *t, ngx_uint_t round, ngx_si_identity_t *id);
 static ngx_si_auth_token_t *ngx_si_auth_find(ngx_si_auth_t *auth,
     ngx_si_auth_conf_t *conf, u_char *digest);
 static void ngx_si_auth_keep(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
@@ -109,11 +111,7 @@ ngx_si_auth_verify(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
         t->round = round;
     }
 
-    if (t && ngx_time() < t->id.expires) {
-        ngx_queue_remove(&t->queue);
-        ngx_queue_insert_head(&auth->queue, &t->queue);
-
-        *id = t->id;
+    if (ngx_si_auth_recall(auth, t, round, id)) {
         *cached = 1;
 
         return SI_JWT_OK;
@@ -145,8 +143,7 @@ ngx_uint_t
 ngx_si_auth_known(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
     ngx_str_t *token, ngx_si_identity_t *id)
 {
-    u_char                digest[NGX_SI_AUTH_DIGEST];
-    ngx_si_auth_token_t  *t;
+    u_char  digest[NGX_SI_AUTH_DIGEST];
 
     if (token->len > SI_JWT_MAX
         || ngx_si_digest(auth->md, token, 1, digest) != NGX_OK)
@@ -154,11 +151,18 @@ ngx_si_auth_known(ngx_si_auth_t *auth, ngx_si_auth_conf_t *conf,
         return 0;
     }
 
-    t = ngx_si_auth_find(auth, conf, digest);
+    return ngx_si_auth_recall(auth, ngx_si_auth_find(auth, conf, digest),
+                              ngx_si_revoked_round(auth->revoked), id);
+}
 
-    if (t == NULL || ngx_time() >= t->id.expires
-        || t->round != ngx_si_revoked_round(auth->revoked))
-    {
+
+/* a token that is remembered, if it still counts */
+
+static ngx_uint_t
+ngx_si_auth_recall(ngx_si_auth_t *auth, ngx_si_auth_token_t *t,
+    ngx_uint_t round, ngx_si_identity_t *id)
+{
+    if (t == NULL || t->round != round || ngx_time() >= t->id.expires) {
         return 0;
     }
 
