@@ -154,9 +154,13 @@ void http_conn_close(http_conn_t *c)
 
 /* --- bytes --- */
 
-static ssize_t failed(http_conn_t *c, const char *what)
+/* Of recv() and send(). */
+static ssize_t bytes_of(http_conn_t *c, ssize_t rc, const char *what)
 {
-    (void) snprintf(c->error, sizeof c->error, "%s: %s", what, strerror(errno));
+    if (rc >= 0 || errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
+        return rc >= 0 ? rc : SI_EAGAIN;
+    }
+    (void) snprintf(c->error, sizeof c->error, "%s failed: %s", what, strerror(errno));
     return SI_ECLOSED;
 }
 
@@ -175,32 +179,24 @@ ssize_t http_conn_read(http_conn_t *c, char *p, size_t n)
 {
     size_t   got = 0;
     CURLcode code;
-    ssize_t  rc;
 
     if (c->easy != NULL) {
         code = curl_easy_recv(c->easy, p, n, &got);
         return outcome(c, code, got);
     }
-    do {
-        rc = recv(c->fd, p, n, MSG_DONTWAIT);
-    } while (rc < 0 && errno == EINTR);
-    return rc >= 0 ? rc : errno == EAGAIN || errno == EWOULDBLOCK ? SI_EAGAIN : failed(c, "receiving failed");
+    return bytes_of(c, recv(c->fd, p, n, MSG_DONTWAIT), "receiving");
 }
 
 ssize_t http_conn_write(http_conn_t *c, const char *p, size_t n)
 {
     size_t   put = 0;
     CURLcode code;
-    ssize_t  rc;
 
     if (c->easy != NULL) {
         code = curl_easy_send(c->easy, p, n, &put);
         return outcome(c, code, put);
     }
-    do {
-        rc = send(c->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-    } while (rc < 0 && errno == EINTR);
-    return rc >= 0 ? rc : errno == EAGAIN || errno == EWOULDBLOCK ? SI_EAGAIN : failed(c, "sending failed");
+    return bytes_of(c, send(c->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL), "sending");
 }
 
 /* Nobody waits for anything on an idle connection: but for what TLS says to itself, it is of no more use. */
