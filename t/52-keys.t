@@ -17,15 +17,6 @@ my $b = $si->node(2, config => "auth: { cache: 100ms, negative_cache: 100ms }\n"
 # A route that needs a key and no query: 404 is the answer to who may come in.
 my $door = '/v1/conversations/no-id';
 
-# A key that nobody has, of the right form.
-sub stranger {
-    my @digit = (0 .. 9, 'A' .. 'Z', 'a' .. 'z');
-    my $body = 'sk_si_' . join '', map { $digit[rand 62] } 1 .. 40;
-    my ($v, $sum) = (unpack('N', Digest::SHA::sha256($body)), '');
-    for (1 .. 6) { $sum = $digit[$v % 62] . $sum; $v = int($v / 62) }
-    return $body . $sum;
-}
-
 # Of one node's worker.
 sub worker { my $node = shift; return poll_until { my ($w) = @{ ($node->status || {})->{workers} || [] }; $w && $w->{keys} && $w } undef, 'the status' }
 sub asked { return worker($_[0])->{keys}{asked} }

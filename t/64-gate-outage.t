@@ -3,7 +3,6 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Digest::SHA ();
 use File::Temp ();
 use SI::Test;
 use SI::Test::Api;
@@ -31,15 +30,6 @@ sub ask { my ($node, $credential) = @_; return member($node, $credential)->json(
 
 # The same without waiting for the answer.
 sub send_to { my ($node, $credential) = @_; return member($node, $credential)->stream(GET => '/v1/conversations/no-id', undef, { Accept => '*/*', Connection => 'close' }, keep_body => 1) }
-
-# A key that nobody has, of the right form.
-sub stranger {
-    my @digit = (0 .. 9, 'A' .. 'Z', 'a' .. 'z');
-    my $body = 'sk_si_' . join '', map { $digit[rand 62] } 1 .. 40;
-    my ($v, $sum) = (unpack('N', Digest::SHA::sha256($body)), '');
-    for (1 .. 6) { $sum = $digit[$v % 62] . $sum; $v = int($v / 62) }
-    return $body . $sum;
-}
 
 my $ready = sub { my ($node, $what) = @_; return $node->http(GET => '/readyz')->{body} =~ $what };
 

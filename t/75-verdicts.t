@@ -3,7 +3,6 @@
 use strict;
 use warnings;
 use lib 't/lib';
-use Digest::SHA ();
 use SI::Test;
 use SI::Test::Api;
 use SI::Test::Socket;
@@ -19,15 +18,6 @@ sub status { my $node = shift; return poll_until { my $s = $node->status; $s && 
 sub asked { my $n = 0; $n += $_->{keys}{asked} for @{ status($_[0])->{workers} }; return $n }
 sub edge { return status($_[0])->{edge}{keys} }
 sub closed { my ($node, $key, $from) = @_; poll_until { door($node, $key)->{status} == 401 } undef, 'the end of a key'; return now_ms() - $from }
-
-# A key that nobody has, of the right form.
-sub stranger {
-    my @digit = (0 .. 9, 'A' .. 'Z', 'a' .. 'z');
-    my $body = 'sk_si_' . join '', map { $digit[rand 62] } 1 .. 40;
-    my ($v, $sum) = (unpack('N', Digest::SHA::sha256($body)), '');
-    for (1 .. 6) { $sum = $digit[$v % 62] . $sum; $v = int($v / 62) }
-    return $body . $sum;
-}
 
 my $admin = member($si, create_key($si, 'acme', 'root', '--scopes', 'admin'));
 sub new_key { return $admin->json(POST => '/v1/keys', { user => 'ann', @_ })->{json} }

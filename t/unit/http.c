@@ -25,6 +25,8 @@ static char      url_text[256];
 
 static uint64_t soon(void) { return clock_ms() + LONG_MS; }
 
+#include "http_told.h"
+
 static const char *url(const char *path)
 {
     snprintf(url_text, sizeof(url_text), "http://127.0.0.1:%d%s", server.port, path);
@@ -41,25 +43,6 @@ static void go(void)
     if (write(server.go, "g", 1) != 1) {
         abort();
     }
-}
-
-/* The next line that the server tells, without its end; "" when none comes. */
-static const char *co_told(void)
-{
-    static char line[64];
-    size_t      n = 0;
-
-    for (uint64_t end = soon(); clock_ms() < end && n < sizeof(line) - 1; ) {
-        if (read(server.report, line + n, 1) == 1) {
-            if (line[n++] == '\n') {
-                line[n - 1] = '\0';
-                return line;
-            }
-        } else if (co_sleep(2, "test:told") != 0) {
-            break;
-        }
-    }
-    return "";
 }
 
 /* ---- plain answers ---- */
@@ -190,13 +173,6 @@ static void co_check_cut(const char *path, const char *bytes)
     is_int(co_http_read(h, &piece, soon()), SI_EUNAVAIL, "the cut");
     is_int(co_http_read(h, &piece, soon()), SI_EUNAVAIL, "again");
     ok(http_error(h)[0] != '\0', "a reason: %s", http_error(h));
-    http_close(h);
-}
-
-static void co_check_failed(http_t *h, const char *name, const char *why)
-{
-    is_int(co_http_head(h, soon()), SI_EUNAVAIL, name);
-    ok(strcasestr(http_error(h), why) != NULL, "a reason: %s", http_error(h));
     http_close(h);
 }
 

@@ -23,6 +23,8 @@ static char     dir[] = "/tmp/si-http-tls-XXXXXX", cert[64], key[64], url_text[1
 
 static uint64_t soon(void) { return clock_ms() + LONG_MS; }
 
+#include "http_told.h"
+
 /* --- the server: TLS, or a proxy for those who begin with CONNECT --- */
 
 static void tell(int report, const char *what)
@@ -173,24 +175,6 @@ static http_t *get(const char *host, const char *path)
     return http_start(&(http_spec_t) { .method = "GET", .url = url_text, .max_buffered = 64 << 10 });
 }
 
-static const char *co_told(void)
-{
-    static char line[32];
-    size_t      n = 0;
-
-    for (uint64_t end = soon(); clock_ms() < end && n < sizeof line - 1; ) {
-        if (read(server.report, line + n, 1) == 1) {
-            if (line[n++] == '\n') {
-                line[n - 1] = '\0';
-                return line;
-            }
-        } else if (co_sleep(2, "test:told") != 0) {
-            break;
-        }
-    }
-    return "";
-}
-
 static void co_check_hello(const char *nth, const char *name)
 {
     str_t   body = STR_NULL;
@@ -200,13 +184,6 @@ static void co_check_hello(const char *nth, const char *name)
     is_int(co_http_body(h, arena, 100, &body, soon()), 0, "body");
     is_mem(body.p, body.n, "hello", "its bytes");
     is_str(http_header(h, "X-Nth"), nth, "which request of its connection");
-    http_close(h);
-}
-
-static void co_check_failed(http_t *h, const char *name, const char *why)
-{
-    is_int(co_http_head(h, soon()), SI_EUNAVAIL, name);
-    ok(strcasestr(http_error(h), why) != NULL, "a reason: %s", http_error(h));
     http_close(h);
 }
 

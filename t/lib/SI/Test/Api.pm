@@ -1,15 +1,16 @@
 package SI::Test::Api;
 
-# What the tests of the API say again and again. All functions take the SI::Test first.
+# What the tests of the API say again and again. Most functions take the SI::Test first.
 
 use strict;
 use warnings;
+use Digest::SHA ();
 use Exporter 'import';
 use JSON::PP ();
 use Test::More ();
 use SI::Test;
 
-our @EXPORT = qw(conversation post_turn wait_turn run_turn text_of ids_grow is_problem same_bytes by_id sictl create_key member key_rested);
+our @EXPORT = qw(conversation post_turn wait_turn run_turn text_of ids_grow is_problem same_bytes by_id sictl create_key stranger member key_rested);
 
 # Name of an event, or of a state, by which a turn is over.
 my $final = qr/^(?:turn\.)?(?:completed|failed|cancelled)$/;
@@ -113,6 +114,15 @@ sub create_key {
     my ($si, @args) = @_;
     my ($key) = sictl($si, 'key', 'create', @args) =~ /^(sk_si_\S+)$/m or die 'sictl printed no key';
     return $key;
+}
+
+# A key that nobody has, of the right form.
+sub stranger {
+    my @digit = (0 .. 9, 'A' .. 'Z', 'a' .. 'z');
+    my $body = 'sk_si_' . join '', map { $digit[rand 62] } 1 .. 40;
+    my ($v, $sum) = (unpack('N', Digest::SHA::sha256($body)), '');
+    for (1 .. 6) { $sum = $digit[$v % 62] . $sum; $v = int($v / 62) }
+    return $body . $sum;
 }
 
 # The same Si with another key.
