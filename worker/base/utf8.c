@@ -40,7 +40,7 @@ size_t utf8_step(const char *text, size_t n)
 
 #define EACH(byte)  ((byte) * 0x0101010101010101ull)
 
-size_t utf8_plain(const char *p, size_t n)
+size_t utf8_plain_words(const char *p, size_t n)
 {
     size_t   i = 0;
     uint64_t v;

@@ -1,7 +1,6 @@
 #include "llm/openai_fast.h"
 
-#include "base/utf8.h"
-#include "base/util.h"
+#include "base/json_scan.h"
 #include "llm/openai_read.h"
 
 #define UNESCAPED_MAX  2048             /* bytes of a piece that has escapes, with them */
@@ -31,168 +30,54 @@ static const member_t of_delta[] = {
     MEMBER("refusal", NOTHING), MEMBER("tool_calls", NOTHING), MEMBER("function_call", NOTHING), { { NULL, 0 }, IGNORED },
 };
 
-/* A string between its quotes. */
 typedef struct {
-    str_t raw;
-    bool  escaped;
-} text_t;
-
-typedef struct {
-    const char *p, *end;
+    scan_t      at;
     bool        chosen;                 /* "choices" was there */
-    text_t      id, model, content, reasoning, other_reasoning, finish;
-} scan_t;
-
-static void skip_space(scan_t *s)
-{
-    while (s->p < s->end && (*s->p == ' ' || *s->p == '\t' || *s->p == '\n' || *s->p == '\r')) {
-        s->p++;
-    }
-}
-
-/* The next byte that is no space, if it is c. */
-static bool take(scan_t *s, char c)
-{
-    skip_space(s);
-    if (s->p == s->end || *s->p != c) {
-        return false;
-    }
-    s->p++;
-    return true;
-}
+    scan_text_t id, model, content, reasoning, other_reasoning, finish;
+} chunk_t;
 
 static bool take_null(scan_t *s)
 {
-    skip_space(s);
-    if (s->end - s->p < 4 || memcmp(s->p, "null", 4) != 0) {
-        return false;
-    }
-    s->p += 4;
-    return true;
+    return scan_word(s, STR("null"));
 }
 
-/* Four hexadecimal digits, or 0, which stands for no character here either. */
-static uint32_t unit(const char *p, const char *end)
+static bool take_text(scan_t *s, scan_text_t *out)
 {
-    uint32_t v = 0;
-
-    for (int i = 0; i < 4; i++) {
-        char c = p + i < end ? p[i] : '\0';
-        int  digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-
-        if (digit < 0) {
-            return 0;
-        }
-        v = v << 4 | (uint32_t) digit;
-    }
-    return v;
+    return take_null(s) || scan_text(s, out);
 }
 
-/* The character that an escape with u at p stands for, and its length in *n; 0: none, or half of a pair. */
-static uint32_t character(const char *p, const char *end, size_t *n)
+static bool take_object(chunk_t *c, const member_t *members);
+
+static bool take_value(chunk_t *c, what_t what)
 {
-    uint32_t v = unit(p + 2, end), low;
-
-    *n = 6;
-    if (v < 0xd800 || v > 0xdfff) {
-        return v;
-    }
-    low = end - p >= 12 && p[6] == '\\' && p[7] == 'u' ? unit(p + 8, end) : 0;
-    *n = 12;
-    return v < 0xdc00 && low >= 0xdc00 && low <= 0xdfff ? 0x10000 + ((v - 0xd800) << 10) + (low - 0xdc00) : 0;
-}
-
-/* The length of the escape at p, or 0 when it is none. */
-static size_t escape_len(const char *p, const char *end)
-{
-    size_t n;
-
-    if (end - p < 2) {
-        return 0;
-    }
-    if (p[1] == 'u') {
-        return character(p, end, &n) != 0 ? n : 0;
-    }
-    return p[1] != '\0' && strchr("\"\\/bfnrt", p[1]) != NULL ? 2 : 0;
-}
-
-static bool take_string(scan_t *s, text_t *out)
-{
-    const char *p;
-    size_t      n = 0;
-
-    if (!take(s, '"')) {
-        return false;
-    }
-    out->escaped = false;
-    for (p = s->p; ; p += n) {
-        p += utf8_plain(p, (size_t) (s->end - p));
-        if (p == s->end || *p == '"') {
-            break;
-        }
-        out->escaped = out->escaped || *p == '\\';
-        n = *p == '\\' ? escape_len(p, s->end) : (unsigned char) *p < 0x20 ? 0 : utf8_step(p, (size_t) (s->end - p));
-        if (n == 0) {
-            return false;
-        }
-    }
-    out->raw = (str_t) { s->p, (size_t) (p - s->p) };
-    s->p = p + 1;
-    return p < s->end;
-}
-
-/* A whole number of at most 15 digits. */
-static bool take_number(scan_t *s, uint64_t *out)
-{
-    const char *from;
-
-    skip_space(s);
-    *out = 0;
-    for (from = s->p; s->p < s->end && *s->p >= '0' && *s->p <= '9'; s->p++) {
-        *out = *out * 10 + (uint64_t) (*s->p - '0');
-        if (s->p - from >= 15 || (s->p > from && *from == '0')) {
-            return false;
-        }
-    }
-    return s->p > from;
-}
-
-static bool take_text(scan_t *s, text_t *out)
-{
-    return take_null(s) || take_string(s, out);
-}
-
-static bool take_object(scan_t *s, const member_t *members);
-
-static bool take_value(scan_t *s, what_t what)
-{
-    uint64_t number;
-    text_t   ignored;
+    uint64_t    number;
+    scan_t     *s = &c->at;
+    scan_text_t ignored;
 
     switch (what) {
     case IGNORED:
-        return take_text(s, &ignored) || take_number(s, &number);
+        return take_text(s, &ignored) || scan_count(s, &number);
     case NOTHING:
         return take_null(s);
     case ZERO:
-        return take_number(s, &number) && number == 0;
+        return scan_count(s, &number) && number == 0;
     case ID:
-        return take_text(s, &s->id) && !s->id.escaped;
+        return take_text(s, &c->id) && !c->id.escaped;
     case MODEL:
-        return take_text(s, &s->model) && !s->model.escaped;
+        return take_text(s, &c->model) && !c->model.escaped;
     case CONTENT:
-        return take_text(s, &s->content);
+        return take_text(s, &c->content);
     case REASONING:
-        return take_text(s, &s->reasoning);
+        return take_text(s, &c->reasoning);
     case OTHER_REASONING:
-        return take_text(s, &s->other_reasoning);
+        return take_text(s, &c->other_reasoning);
     case CHOICES:
-        s->chosen = true;
-        return take(s, '[') && take_object(s, of_choice) && take(s, ']');
+        c->chosen = true;
+        return scan_byte(s, '[') && take_object(c, of_choice) && scan_byte(s, ']');
     case FINISH:
-        return take_text(s, &s->finish) && !s->finish.escaped;
+        return take_text(s, &c->finish) && !c->finish.escaped;
     case DELTA:
-        return take_object(s, of_delta);
+        return take_object(c, of_delta);
     }
     return false;
 }
@@ -209,95 +94,61 @@ static size_t place(const member_t *members, str_t name)
 }
 
 /* An object all of whose members are in the list, none of them twice. */
-static bool take_object(scan_t *s, const member_t *members)
+static bool take_object(chunk_t *c, const member_t *members)
 {
-    uint32_t seen = 0;
-    text_t   name;
-    size_t   i;
+    scan_t     *s = &c->at;
+    uint32_t    seen = 0;
+    scan_text_t name;
+    size_t      i;
 
-    if (!take(s, '{')) {
+    if (!scan_byte(s, '{')) {
         return false;
     }
-    if (take(s, '}')) {
+    if (scan_byte(s, '}')) {
         return true;
     }
     do {
-        if (!take_string(s, &name)) {
+        if (!scan_text(s, &name)) {
             return false;
         }
         i = place(members, name.raw);
-        if (members[i].name.p == NULL || (seen >> i & 1) != 0 || !take(s, ':') || !take_value(s, members[i].what)) {
+        if (members[i].name.p == NULL || (seen >> i & 1) != 0 || !scan_byte(s, ':') || !take_value(c, members[i].what)) {
             return false;
         }
         seen |= 1u << i;
-    } while (take(s, ','));
-    return take(s, '}');
+    } while (scan_byte(s, ','));
+    return scan_byte(s, '}');
 }
 
-static size_t put_utf8(char *to, uint32_t v)
-{
-    static const unsigned char marks[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
-    size_t n = v < 0x80 ? 1 : v < 0x800 ? 2 : v < 0x10000 ? 3 : 4;
-
-    for (size_t i = n - 1; i > 0; i--, v >>= 6) {
-        to[i] = (char) (0x80 | (v & 0x3f));
-    }
-    to[0] = (char) (n == 1 ? v : (marks[n] | v));
-    return n;
-}
-
-/* What a string that was taken stands for. An escape is longer than its character. */
-static size_t unescape(str_t raw, char *to)
-{
-    static const char from[] = "bfnrt", meant[] = "\b\f\n\r\t";
-    const char *p = raw.p, *end = raw.p + raw.n;
-    size_t      n = 0, len;
-
-    while (p < end) {
-        if (*p != '\\') {
-            to[n++] = *p++;
-        } else if (p[1] == 'u') {
-            n += put_utf8(to + n, character(p, end, &len));
-            p += len;
-        } else {
-            const char *at = strchr(from, p[1]);
-
-            to[n++] = at != NULL ? meant[at - from] : p[1];
-            p += 2;
-        }
-    }
-    return n;
-}
-
-static int put(reply_t *r, chat_kind_t kind, const text_t *t)
+static int put(reply_t *r, chat_kind_t kind, const scan_text_t *t)
 {
     char text[UNESCAPED_MAX];
 
-    return reply_text(r, kind, t->escaped ? (str_t) { text, unescape(t->raw, text) } : t->raw);
+    return reply_text(r, kind, t->escaped ? (str_t) { text, scan_unescape(t->raw, text) } : t->raw);
 }
 
-static bool too_long(const text_t *t)
+static bool too_long(const scan_text_t *t)
 {
     return t->escaped && t->raw.n > UNESCAPED_MAX;
 }
 
 int openai_read_fast(reply_t *r, str_t data)
 {
-    scan_t        s = { .p = data.p, .end = data.p + data.n };
-    const text_t *reasoning;
-    int           rc;
+    chunk_t            c = { .at = { data.p, data.p + data.n } };
+    const scan_text_t *reasoning;
+    int                rc;
 
-    if (!take_object(&s, of_chunk) || s.p != s.end || !s.chosen) {
+    if (!take_object(&c, of_chunk) || c.at.p != c.at.end || !c.chosen) {
         return 0;
     }
-    reasoning = s.reasoning.raw.n > 0 ? &s.reasoning : &s.other_reasoning;
-    if (too_long(reasoning) || too_long(&s.content)) {
+    reasoning = c.reasoning.raw.n > 0 ? &c.reasoning : &c.other_reasoning;
+    if (too_long(reasoning) || too_long(&c.content)) {
         return 0;
     }
-    reply_name(r->result.model, sizeof r->result.model, s.model.raw);
-    reply_name(r->result.id, sizeof r->result.id, s.id.raw);
+    reply_name(r->result.model, sizeof r->result.model, c.model.raw);
+    reply_name(r->result.id, sizeof r->result.id, c.id.raw);
     rc = put(r, CHAT_REASONING, reasoning);
-    rc = rc != 0 ? rc : put(r, CHAT_TEXT, &s.content);
-    rc = rc != 0 ? rc : openai_read_finish(r, s.finish.raw);
+    rc = rc != 0 ? rc : put(r, CHAT_TEXT, &c.content);
+    rc = rc != 0 ? rc : openai_read_finish(r, c.finish.raw);
     return rc != 0 ? rc : 1;
 }
