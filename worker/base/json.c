@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/json_read.h"
 #include "base/utf8.h"
 
 static void decref(void *v)
@@ -78,11 +79,11 @@ static const char *error_text(arena_t *a, const json_error_t *e)
 json_t *json_parse(arena_t *a, str_t text, const char **err)
 {
     json_error_t e;
-    json_t *v;
+    json_t *v = json_read(text);
 
-    *err = depth_check(a, text);
-    if (*err != NULL) {
-        return NULL;
+    *err = v == NULL ? depth_check(a, text) : NULL;
+    if (v != NULL || *err != NULL) {
+        return v;
     }
     v = json_loadb(text.n ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (v == NULL) {
