@@ -207,6 +207,7 @@ subtest 'agents and models' => sub {
     my $l = $si->json(GET => '/v1/models');
     is_deeply [map { "$_->{id} $_->{object} $_->{owned_by}" } @{ $l->{json}{data} }],
         ['offline model offline', 'lexical model lexical', 'fake-1 model fake', 'vendor/hasty model hasty', 'default model agents', 'poet model agents', 'code model tasks', 'embeddings model tasks'], 'all that can be named' or diag $l->{body};
+    is_deeply [@{ $l->{json} }{qw(first_id last_id)}], ['offline', 'embeddings'], 'with its ends, as Anthropic has them';
     is_deeply [$l->{json}{object}, scalar grep { !defined $_->{created} } @{ $l->{json}{data} }], ['list', 0], 'as a list';
     for my $name ('poet', 'vendor/hasty', 'vendor%2Fhasty') {
         my $m = $si->json(GET => "/v1/models/$name");
@@ -238,6 +239,7 @@ subtest 'requests that are refused' => sub {
             ['a schema that is none', [tools => [{ type => 'function', function => { name => 'f', parameters => [] } }]], 'tools[0].function.parameters'],
             ['a choice', [tool_choice => 'perhaps'], 'tool_choice'], ['a shape without schema', [response_format => { type => 'json_schema', json_schema => { name => 'x' } }], 'response_format.json_schema.schema'],
             ['a role', [messages => [{ role => 'king', content => 'x' }]], 'messages[0].role'], ['no content', [messages => [{ role => 'user' }]], 'messages[0].content'],
+            ['a message of no parts', [messages => [@hello, { role => 'user', content => [] }]], 'messages[1].content'],
             ['a participant', [messages => [{ role => 'user', name => 'Ann', content => 'x' }]], 'messages[0].name'],
             ['sound in a message', [messages => [@hello, { role => 'user', content => [{ type => 'input_audio', input_audio => {} }] }]], 'messages[1].content[0].input_audio'],
             ['a file of another house', [messages => [{ role => 'user', content => [{ type => 'file', file => { file_id => 'f-1' } }] }]], 'messages[0].content[0].file.file_id'],
@@ -276,7 +278,8 @@ subtest 'faults of the provider' => sub {
         ['status 401', [kind => 'status', status => 401], 502, 'server_error', 'credentials_exhausted'],
         ['status 429', [kind => 'status', status => 429], 429, 'rate_limit_error', 'provider_rate_limited'],
         ['status 400', [kind => 'status', status => 400, body => '{"error":{"message":"too long for this model"}}'], 400, 'invalid_request_error', 'provider_rejected'],
-        ['a long prompt', [kind => 'status', status => 400, body => '{"error":{"code":"context_length_exceeded"}}'], 400, 'invalid_request_error', 'context_length'],
+        ['a long prompt', [kind => 'status', status => 400, body => '{"error":{"code":"context_length_exceeded"}}'], 400, 'invalid_request_error', 'context_length_exceeded'],
+        (map { ["status $_", [kind => 'status', status => $_], 504, 'server_error', 'provider_unavailable'] } 408, 504),
         ['silence', [kind => 'hang'], 504, 'server_error', 'provider_timeout', 'vendor/hasty'],
         ['silence before the first token', [kind => 'stall', after => 0], 504, 'server_error', 'provider_timeout', 'vendor/hasty'],
         ['a cut before the first token', [kind => 'cut', after => 0], 502, 'server_error', 'answer_cut'],

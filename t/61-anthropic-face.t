@@ -254,7 +254,7 @@ subtest 'OpenAI\'s face in front of Anthropic' => sub {
     my $choice = $r->{json}{choices}[0];
     is_deeply [@$choice{qw(finish_reason message)}], ['tool_calls', { role => 'assistant', content => 'so', refusal => undef, reasoning_content => 'hm',
         tool_calls => [{ id => 't1', type => 'function', function => { name => 'f', arguments => '{"a":1}' } }] }], 'thoughts, text and call' or diag $r->{body};
-    is_deeply $r->{json}{usage}, { prompt_tokens => 30, completion_tokens => 9, total_tokens => 39, prompt_tokens_details => { cached_tokens => 20 }, completion_tokens_details => { reasoning_tokens => 0 } }, 'usage';
+    is_deeply $r->{json}{usage}, { prompt_tokens => 30, completion_tokens => 9, total_tokens => 39, prompt_tokens_details => { cached_tokens => 20, cache_write_tokens => 3 }, completion_tokens_details => { reasoning_tokens => 0 } }, 'usage';
     is_deeply $sent, { model => 'claude-1', max_tokens => 50, stream => $true, system => [{ type => 'text', text => 'Be brief.' }], output_config => { effort => 'low' },
         tools => [{ name => 'f', input_schema => { type => 'object' } }], tool_choice => { type => 'any', disable_parallel_tool_use => $true },
         messages => [{ role => 'user', content => [{ type => 'text', text => 'Hello' }] }, { role => 'assistant', content => [{ type => 'tool_use', id => 't0', name => 'f', input => { a => 0 } }] },

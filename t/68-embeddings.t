@@ -219,7 +219,7 @@ subtest 'failures' => sub {
     are_vectors(embed('small', $text), [$text], 4, 'after a 429');
     asked() for 1, 2;
     $model->next({ kind => 'status', status => 400, body => '{"error":{"message":"This model\'s maximum context length is 8192 tokens, however you requested 9000 tokens"}}' });
-    is_error(embed('small', fresh()), 400, 'context_length', qr/8192/, 'a text that is too long');
+    is_error(embed('small', fresh()), 400, 'context_length_exceeded', qr/8192/, 'a text that is too long');
     asked();
     $model->next({ kind => 'status', status => 401 });
     is_error(embed('small', fresh()), 502, 'credentials_exhausted', qr/401/, 'a key that is refused');

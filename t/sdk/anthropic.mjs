@@ -8,7 +8,7 @@ import { jsonSchemaOutputFormat } from '@anthropic-ai/sdk/helpers/json-schema';
 import OpenAI from 'openai';
 import { generateObject, generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
 import { createAnthropic } from '@ai-sdk/anthropic';
-import { ask, is, ok, run } from './tap.mjs';
+import { ask, fails, is, ok, run } from './tap.mjs';
 
 globalThis.AI_SDK_LOG_WARNINGS = false;     // it does not know our models' names
 const [address, key] = process.argv.slice(2);
@@ -129,6 +129,10 @@ async function models() {
     for await (const m of anthropic.models.list()) names.push(m.id);
     ok(names.includes('claude-1') && names.includes('gpt-1'), 'the list of models', names);
     is((await anthropic.models.retrieve('claude-1')).id, 'claude-1', 'one of them');
+    const page = await anthropic.models.list();
+    is([page.first_id, page.last_id, page.has_more], [names[0], names.at(-1), false], 'where the list begins and ends');
+    const e = await fails(anthropic.models.retrieve('none'), Anthropic.NotFoundError, 'none of them');
+    is(e.type, 'not_found_error', 'in words of this dialect');
 }
 
 /* ---- ai with @ai-sdk/anthropic ---- */

@@ -64,12 +64,13 @@ async function vercel() {
 
 /* Other routes have other words. */
 async function others() {
-    const get = async (path, method = 'GET') => {
-        const r = await fetch(address + path, { method, headers: { authorization: `Bearer ${nobody()}` }, ...(method === 'POST' && { body: '{}' }) });
+    const get = async (path, method = 'GET', more = {}) => {
+        const r = await fetch(address + path, { method, headers: { authorization: `Bearer ${nobody()}`, ...more }, ...(method === 'POST' && { body: '{}' }) });
         return [r.status, r.headers.get('content-type'), Object.keys(await r.json())[0]];
     };
     for (const path of ['/v1/models', '/v1/models/x', '/v1/models?x', '/v1/responses']) is(await get(path), [401, 'application/json', 'error'], `${path}: as OpenAI`);
     for (const path of ['/v1/messages', '/v1/messages/count_tokens']) is(await get(path, 'POST'), [401, 'application/json', 'type'], `${path}: as Anthropic`);
+    for (const path of ['/v1/models', '/v1/models/x']) is(await get(path, 'GET', { 'anthropic-version': '2023-06-01' }), [401, 'application/json', 'type'], `${path}: as Anthropic, of whom asks so`);
     for (const path of ['/v1/conversations', '/v1/modelsx']) is(await get(path), [401, 'application/problem+json', 'type'], `${path}: as a problem`);
 }
 

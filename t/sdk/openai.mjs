@@ -160,7 +160,7 @@ async function embeddings() {
     is([e.param, e.code], ['input', 'invalid_field'], 'openai: which');
     await next({ kind: 'status', status: 400, body: '{"error":{"message":"maximum context length is 8192 tokens"}}' });
     e = await fails(client.embeddings.create({ model: 'vectors', input: 'too long' }), OpenAI.BadRequestError, 'openai: a text that is too long');
-    is(e.code, 'context_length', 'openai: how');
+    is(e.code, 'context_length_exceeded', 'openai: how');
     await request();
     await next({ kind: 'hang' });
     const controller = new AbortController();

@@ -55,7 +55,7 @@ static int status_of(const llm_error_t *e)
         || (strcmp(e->code, "provider_rejected") == 0 && e->status != 402)) {
         return e->status == 404 || e->status == 413 || e->status == 422 ? e->status : 400;
     }
-    return e->status == 503 || e->status == 529 ? 503 : 502;
+    return e->status == 503 || e->status == 529 ? 503 : e->status == 408 || e->status == 504 ? 504 : 502;
 }
 
 /* Si's own filters and those of models are one thing to clients, by the code that OpenAI's know. */

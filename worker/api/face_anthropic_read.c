@@ -212,6 +212,9 @@ static int read_parts(face_call_t *c, const char *path, const json_t *v, char wh
     if (!json_is_array(v)) {
         return face_refuse(c, path, "must be a string, or a list of blocks");
     }
+    if (who == 'u' && json_array_size(v) == 0) {        /* an assistant may have said nothing */
+        return face_refuse(c, path, "must have a block");
+    }
     json_array_foreach(v, i, one) {
         if (read_block(c, arena_printf(c->arena, "%s[%zu]", path, i), one, who, &parts[i])) {
             return -1;

@@ -25,9 +25,14 @@ static const char *finish_word(const char *finish)
 
 static int put_usage(buf_t *b, const llm_result_t *r)
 {
-    return buf_printf(b, "{\"prompt_tokens\":%" PRId64 ",\"completion_tokens\":%" PRId64 ",\"total_tokens\":%" PRId64
-                      ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRId64 "},\"completion_tokens_details\":{\"reasoning_tokens\":%" PRId64 "}}",
-                      r->input_tokens, r->output_tokens, r->input_tokens + r->output_tokens, r->cached_tokens, r->reasoning_tokens);
+    int rc = buf_printf(b, "{\"prompt_tokens\":%" PRId64 ",\"completion_tokens\":%" PRId64 ",\"total_tokens\":%" PRId64
+                        ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRId64, r->input_tokens, r->output_tokens,
+                        r->input_tokens + r->output_tokens, r->cached_tokens);
+
+    if (r->cache_write_tokens > 0) {
+        rc = rc != 0 ? rc : buf_printf(b, ",\"cache_write_tokens\":%" PRId64, r->cache_write_tokens);
+    }
+    return rc != 0 ? rc : buf_printf(b, "},\"completion_tokens_details\":{\"reasoning_tokens\":%" PRId64 "}}", r->reasoning_tokens);
 }
 
 /* --- chunks --- */
@@ -273,6 +278,12 @@ static const char *error_type(int status)
     return status >= 500 ? "server_error" : "invalid_request_error";
 }
 
+/* Ours, but where clients look for OpenAI's own. */
+static const char *error_code(const char *code)
+{
+    return strcmp(code, "budget_exceeded") == 0 ? "insufficient_quota" : strcmp(code, "context_length") == 0 ? "context_length_exceeded" : code;
+}
+
 int openai_error(buf_t *b, const face_error_t *e)
 {
     bool broke = strcmp(e->code, "budget_exceeded") == 0;       /* 429 as well, but a word of its own: to be told from a limit */
@@ -288,5 +299,5 @@ int openai_error(buf_t *b, const face_error_t *e)
     }
     rc = rc != 0 ? rc : buf_printf(b, ",\"type\":\"%s\",\"param\":", broke ? "insufficient_quota" : error_type(e->status));
     rc = rc != 0 ? rc : e->field != NULL ? buf_json_str(b, str_of(e->field)) : buf_puts(b, "null");
-    return rc != 0 ? rc : buf_printf(b, ",\"code\":\"%s\"}}", broke ? "insufficient_quota" : e->code);
+    return rc != 0 ? rc : buf_printf(b, ",\"code\":\"%s\"}}", error_code(e->code));
 }

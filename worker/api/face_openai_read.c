@@ -100,7 +100,7 @@ static int read_content(face_call_t *c, const char *path, const json_t *v, bool 
         parts[(*n)++] = (chat_part_t) { .kind = PART_TEXT, .text = { json_string_value(content), json_string_length(content) } };
         return 0;
     }
-    if (!json_is_array(content)) {
+    if (json_array_size(content) == 0) {
         return face_refuse(c, at, "must be a string or a list of parts");
     }
     json_array_foreach(content, i, one) {

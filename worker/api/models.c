@@ -81,9 +81,20 @@ static bool shown(const request_t *r, const char *name, const char *owner)
     return agent ? spec.agent != NULL : (spec.agent == NULL && task == (conf_model(proc.conf, str_of(name)) == NULL));
 }
 
+/* Anthropic's lists name where they begin and end; there is one page. */
+static void put_ends(buf_t *b, const char *first, const char *last)
+{
+    const char *const ends[][2] = { { "first_id", first }, { "last_id", last } };
+
+    for (size_t i = 0; i < SI_COUNT(ends); i++) {
+        (void) buf_printf(b, ",\"%s\":", ends[i][0]);
+        (void) (ends[i][1] != NULL ? buf_json_str(b, str_of(ends[i][1])) : buf_puts(b, "null"));
+    }
+}
+
 void co_model_list(request_t *r)
 {
-    const char *name, *owner, *between = "";
+    const char *name, *owner, *between = "", *first = NULL, *last = NULL;
     buf_t       b;
 
     buf_init(&b, LIST_MAX);
@@ -93,9 +104,13 @@ void co_model_list(request_t *r)
             (void) buf_puts(&b, between);
             (void) put_model(&b, r->who.tenant, name, owner);
             between = ",";
+            first = first != NULL ? first : name;
+            last = name;
         }
     }
-    (void) buf_puts(&b, "],\"has_more\":false}");
+    (void) buf_puts(&b, "],\"has_more\":false");
+    put_ends(&b, first, last);
+    (void) buf_puts(&b, "}");
     co_json(r->call, 200, (str_t) { b.p, b.n }, 0, NULL);
     buf_free(&b);
 }

@@ -95,6 +95,14 @@ static bool is_below(const route_t *r, str_t path)
     return r->face != NULL && path.n > n && memcmp(path.p, r->path, n) == 0 && path.p[n] == '/';
 }
 
+/* Both dialects ask for models in the same place; Anthropic's clients always say a version. */
+static const face_t *face_of(call_t *call, const route_t *r)
+{
+    bool models = r->co_handler == co_model_list || r->co_handler == co_model_get;
+
+    return models && call_header(call, "anthropic-version").n > 0 ? &face_anthropic : r->face;
+}
+
 static const route_t *find(call_t *call, str_t *id, str_t *name, char allow[128])
 {
     buf_t b;
@@ -105,7 +113,7 @@ static const route_t *find(call_t *call, str_t *id, str_t *name, char allow[128]
             call->face = is_below(&routes[i], call->path) ? routes[i].face : call->face;
             continue;
         }
-        call->face = routes[i].face;
+        call->face = face_of(call, &routes[i]);
         if (method_is(&routes[i], call->method)) {
             buf_free(&b);
             return &routes[i];
