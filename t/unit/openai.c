@@ -197,6 +197,58 @@ static void test_messages(void)
 
 #define MESSAGES  "'messages':[{'role':'system','content':'Be \\'brief\\'.'},{'role':'user','content':'Gr\xC3\xBC\xC3\x9F Gott\\n'}]"
 
+static void test_limit_names(void)
+{
+    llm_request_t q = request;
+
+    q.options.max_tokens = 9;
+    provider.max_tokens_name = "auto";
+    puts_body(&q, "{" HEAD MESSAGES ",'max_tokens':9}", "the most tokens of an answer, as every server knows them");
+    provider.base_url = "https://api.openai.com/v1";
+    puts_body(&q, "{" HEAD MESSAGES ",'max_completion_tokens':9}", "and as OpenAI's own models do");
+    provider.max_tokens_name = "max_tokens";
+    puts_body(&q, "{" HEAD MESSAGES ",'max_tokens':9}", "or as the configuration says");
+    provider.max_tokens_name = NULL;
+    provider.base_url = "https://x/v1";
+}
+
+/* Points behind a system prompt, a picture, a result, one of its texts, and a tool. */
+static void test_cache_points(void)
+{
+    static const chat_part_t prompt = { .kind = PART_TEXT, .text = { "S", 1 }, .cache = true, .cache_ttl = "1h" };
+    static const chat_part_t seen[] = {
+        { .kind = PART_TEXT, .text = { "a", 1 } }, { .kind = PART_IMAGE, .text = { "https://x/y.png", 15 }, .cache = true },
+    };
+    static const chat_part_t inner = { .kind = PART_TEXT, .text = { "one", 3 }, .cache = true, .cache_ttl = "5m" };
+    static const chat_part_t results[] = {
+        { .kind = PART_RESULT, .id = "c1", .parts = &text_1, .nparts = 1, .cache = true }, { .kind = PART_RESULT, .id = "c2", .parts = &inner, .nparts = 1 },
+        { .kind = PART_RESULT, .id = "c3", .parts = &text_1, .nparts = 1 },
+    };
+    static const chat_message_t talk[] = { { CHAT_SYSTEM, &prompt, 1 }, { CHAT_USER, seen, 2 }, { CHAT_USER, results, 3 } };
+    static const chat_tool_t    tool = { .name = "f", .description = "", .cache = true };
+    llm_request_t q = request;
+
+    model.max_tokens = 0;
+    q.messages = talk;
+    q.nmessages = 3;
+    q.options.tools = &tool;
+    q.options.ntools = 1;
+    provider.cache_control = "on";
+    puts_body(&q, "{" HEAD "'messages':[{'role':'system','content':[{'type':'text','text':'S','cache_control':{'type':'ephemeral','ttl':'1h'}}]},"
+              "{'role':'user','content':[{'type':'text','text':'a'},{'type':'image_url','image_url':{'url':'https://x/y.png'},'cache_control':{'type':'ephemeral'}}]},"
+              "{'role':'tool','tool_call_id':'c1','content':[{'type':'text','text':'one','cache_control':{'type':'ephemeral'}}]},"
+              "{'role':'tool','tool_call_id':'c2','content':[{'type':'text','text':'one','cache_control':{'type':'ephemeral','ttl':'5m'}}]},"
+              "{'role':'tool','tool_call_id':'c3','content':'one'}],"
+              "'tools':[{'type':'function','function':{'name':'f'},'cache_control':{'type':'ephemeral'}}]}", "where a prompt cache should begin");
+    provider.cache_control = "off";
+    q.messages = talk;
+    q.nmessages = 1;
+    q.options.ntools = 0;
+    puts_body(&q, "{" HEAD "'messages':[{'role':'system','content':'S'}]}", "which who does not take it is not told");
+    provider.cache_control = NULL;
+    model.max_tokens = 77;
+}
+
 static void test_options(void)
 {
     static const chat_tool_t tools[] = {
@@ -215,7 +267,7 @@ static void test_options(void)
               "'stop':['a','b'],'reasoning_effort':'high','user':'u','verbosity':'low','parallel_tool_calls':false,'tool_choice':{'type':'function','function':{'name':'g'}},"
               "'tools':[{'type':'function','function':{'name':'f','description':'does','parameters':{'type':'object'},'strict':true}},{'type':'function','function':{'name':'g'}}],"
               "'response_format':{'type':'json_schema','json_schema':{'name':'s','schema':{'a':1},'strict':true}}}", "all that can be asked for");
-    provider.max_tokens_name = NULL;
+    provider.max_tokens_name = "auto";
     o->dialect = "anthropic";
     puts_no(&q, "verbosity");
     *o = CHAT_OPTIONS_NONE;
@@ -321,6 +373,8 @@ static void plain(void)
     test_pieces();
     test_calls();
     test_messages();
+    test_limit_names();
+    test_cache_points();
     test_options();
     test_azure();
 }

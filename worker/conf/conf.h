@@ -55,7 +55,8 @@ typedef struct conf_provider {
     const char *api_key;        /* resolved secret; never printed; may be "" */
     const char *api_version;    /* openai: ?api-version=, or "" */
     const char *key_header;     /* openai: "authorization" (as Bearer), or the header that has the key alone */
-    const char *max_tokens_name;    /* openai: the member that bounds the answer */
+    const char *max_tokens_name;    /* openai: the member that bounds the answer, or "auto" */
+    const char *cache_control;  /* openai: "on": cache points are sent; or "off" */
     const char *send_reasoning; /* openai: "never", "calls", "always" */
     const char *beta;           /* anthropic: the header anthropic-beta, or "" */
     const char *traceparent;    /* "on": it gets that header; or "off" */

@@ -5,8 +5,8 @@
  * says ("https://api.openai.com/v1", "http://127.0.0.1:11434/v1"); nothing is guessed. "{model}" in it is the model's name, and
  * api_version goes behind it, for Azure's deployments. What servers differ in is said by configuration, not found out.
  *
- * Not sent: cache points (OpenAI caches by itself), reasoning of earlier answers unless send_reasoning says so, and reasoning
- * that only its provider can read. That a tool has failed is said in words, for there is no mark. Refused: budgets of
+ * Not sent: cache points unless cache_control says so (OpenAI caches by itself), reasoning of earlier answers unless send_reasoning
+ * says so, and reasoning that only its provider can read. That a tool has failed is said in words, for there is no mark. Refused: budgets of
  * reasoning tokens, pictures in results of tools, files by URL.
  */
 #include "llm/body.h"
@@ -42,6 +42,19 @@ static void add_text(list_of_messages_t *l, chat_role_t role, str_t text)
     l->rc = l->rc != 0 ? l->rc : buf_puts(l->b, "}");
 }
 
+static bool takes_points(const llm_request_t *q)
+{
+    const char *word = q->model->provider->cache_control;
+
+    return word != NULL && strcmp(word, "on") == 0;
+}
+
+/* As OpenRouter and LiteLLM have it, after Anthropic: on a part of a message, or a tool. */
+static void put_point(json_t *v, const char *ttl)
+{
+    json_object_set_new(v, "cache_control", json_pack("{s:s,s:s*}", "type", "ephemeral", "ttl", ttl));
+}
+
 static json_t *content_part(arena_t *a, const chat_part_t *p, llm_error_t *err)
 {
     json_t *v;
@@ -71,8 +84,8 @@ static bool is_content(const chat_part_t *p)
     return p->kind == PART_TEXT || p->kind == PART_IMAGE || p->kind == PART_FILE;
 }
 
-/* Texts are one string, which all servers take; with a picture or a file it is a list. NULL with *err, or none. */
-static json_t *content_of(arena_t *a, const chat_message_t *m, llm_error_t *err)
+/* Texts are one string, which all servers take; with a picture, a file or a cache point it is a list. NULL with *err, or none. */
+static json_t *content_of(arena_t *a, const chat_message_t *m, bool points, llm_error_t *err)
 {
     bool    text = true;
     size_t  n = 0;
@@ -80,7 +93,7 @@ static json_t *content_of(arena_t *a, const chat_message_t *m, llm_error_t *err)
 
     for (size_t i = 0; i < m->nparts; i++) {
         n += is_content(&m->parts[i]);
-        text = text && (!is_content(&m->parts[i]) || m->parts[i].kind == PART_TEXT);
+        text = text && (!is_content(&m->parts[i]) || (m->parts[i].kind == PART_TEXT && !(points && m->parts[i].cache)));
     }
     if (n == 0 || text) {
         return n == 0 ? NULL : body_str(chat_text_of(a, m));
@@ -91,37 +104,48 @@ static json_t *content_of(arena_t *a, const chat_message_t *m, llm_error_t *err)
         if (one != NULL) {
             json_array_append_new(list, one);
         }
+        if (one != NULL && points && m->parts[i].cache) {
+            put_point(one, m->parts[i].cache_ttl);
+        }
     }
     return list;
 }
 
-static int put_result(list_of_messages_t *messages, arena_t *a, const chat_part_t *p, llm_error_t *err)
+static int put_result(list_of_messages_t *messages, arena_t *a, const chat_part_t *p, bool points, llm_error_t *err)
 {
-    chat_message_t said = { CHAT_USER, p->parts, p->nparts };
-    str_t          text = chat_text_of(a, &said);
+    chat_message_t     said = { CHAT_USER, p->parts, p->nparts };
+    str_t              text = chat_text_of(a, &said);
+    const chat_part_t *point = p->cache ? p : NULL;     /* of it all, or of one of its texts: they are one here */
+    json_t            *content;
 
     for (size_t i = 0; i < p->nparts; i++) {
         if (p->parts[i].kind != PART_TEXT) {
             return format_unsupported(err, KIND, "a picture in the result of a tool");
         }
+        point = point == NULL && p->parts[i].cache ? &p->parts[i] : point;
     }
     if (p->failed) {
         text = str_of(arena_printf(a, "The tool has failed.%s%.*s", text.n > 0 ? "\n" : "", STR_ARG(text)));
     }
-    add(messages, json_pack("{s:s,s:s,s:o}", "role", "tool", "tool_call_id", p->id, "content", body_str(text)));
+    content = body_str(text);
+    if (points && point != NULL) {
+        content = json_pack("[{s:s,s:o}]", "type", "text", "text", content);
+        put_point(json_array_get(content, 0), point->cache_ttl);
+    }
+    add(messages, json_pack("{s:s,s:s,s:o}", "role", "tool", "tool_call_id", p->id, "content", content));
     return 0;
 }
 
 /* Results of tools are messages of their own, and stand before what else the user says. */
-static int put_user(list_of_messages_t *messages, arena_t *a, const chat_message_t *m, llm_error_t *err)
+static int put_user(list_of_messages_t *messages, arena_t *a, const chat_message_t *m, bool points, llm_error_t *err)
 {
     json_t *content;
     int     rc = 0;
 
     for (size_t i = 0; i < m->nparts && rc == 0; i++) {
-        rc = m->parts[i].kind == PART_RESULT ? put_result(messages, a, &m->parts[i], err) : 0;
+        rc = m->parts[i].kind == PART_RESULT ? put_result(messages, a, &m->parts[i], points, err) : 0;
     }
-    content = rc == 0 ? content_of(a, m, err) : NULL;
+    content = rc == 0 ? content_of(a, m, points, err) : NULL;
     if (content != NULL) {
         add(messages, json_pack("{s:s,s:o}", "role", chat_role_name(m->role), "content", content));
     }
@@ -139,9 +163,9 @@ static json_t *call_of(const chat_part_t *p, bool sealed)
     return v;
 }
 
-static int put_assistant(list_of_messages_t *messages, arena_t *a, const chat_message_t *m, const char *reasoning, llm_error_t *err)
+static int put_assistant(list_of_messages_t *messages, arena_t *a, const chat_message_t *m, const char *reasoning, bool points, llm_error_t *err)
 {
-    json_t *calls = json_array(), *thought = NULL, *content = content_of(a, m, err), *v;
+    json_t *calls = json_array(), *thought = NULL, *content = content_of(a, m, points, err), *v;
     bool    always = strcmp(reasoning, "always") == 0, any = always || strcmp(reasoning, "calls") == 0;
 
     for (size_t i = 0; i < m->nparts; i++) {
@@ -171,15 +195,16 @@ static int put_messages(buf_t *b, arena_t *a, const llm_request_t *q, llm_error_
 {
     const char        *reasoning = q->model->provider->send_reasoning != NULL ? q->model->provider->send_reasoning : "never";
     list_of_messages_t messages = { .b = b };
+    bool               points = takes_points(q);
     int                rc = 0;
 
     for (size_t i = 0; i < q->nmessages && rc == 0; i++) {
         const chat_message_t *m = &q->messages[i];
 
-        if (m->nparts == 1 && m->parts[0].kind == PART_TEXT) {
+        if (m->nparts == 1 && m->parts[0].kind == PART_TEXT && !(points && m->parts[0].cache)) {
             add_text(&messages, m->role, m->parts[0].text);
         } else {
-            rc = m->role == CHAT_ASSISTANT ? put_assistant(&messages, a, m, reasoning, err) : put_user(&messages, a, m, err);
+            rc = m->role == CHAT_ASSISTANT ? put_assistant(&messages, a, m, reasoning, points, err) : put_user(&messages, a, m, points, err);
         }
     }
     return rc != 0 ? rc : messages.rc;
@@ -187,7 +212,7 @@ static int put_messages(buf_t *b, arena_t *a, const llm_request_t *q, llm_error_
 
 /* Options */
 
-static int put_tools(json_t *body, arena_t *a, const chat_options_t *o, llm_error_t *err)
+static int put_tools(json_t *body, arena_t *a, const chat_options_t *o, bool points, llm_error_t *err)
 {
     static const char *const words[] = { [CHOICE_NONE] = "none", [CHOICE_ANY] = "required" };
     json_t *tools = json_array(), *f, *schema;
@@ -202,6 +227,9 @@ static int put_tools(json_t *body, arena_t *a, const chat_options_t *o, llm_erro
 
         f = json_pack("{s:s}", "name", t->name);
         json_array_append_new(tools, json_pack("{s:s,s:o}", "type", "function", "function", f));
+        if (points && t->cache) {
+            put_point(json_array_get(tools, i), t->cache_ttl);
+        }
         if (t->description != NULL && t->description[0] != '\0') {
             json_object_set_new(f, "description", json_string(t->description));
         }
@@ -245,17 +273,26 @@ static int put_shape(json_t *body, arena_t *a, const chat_options_t *o, llm_erro
     return 0;
 }
 
+/* OpenAI's own service takes the newer name for all its models, and the older one for those that do not reason only. */
+static const char *limit_name(const conf_provider_t *p)
+{
+    if (p->max_tokens_name != NULL && strcmp(p->max_tokens_name, "auto") != 0) {
+        return p->max_tokens_name;
+    }
+    return strstr(p->base_url, "//api.openai.com/") != NULL ? "max_completion_tokens" : "max_tokens";
+}
+
 static int put_options(json_t *body, const llm_request_t *q, llm_error_t *err)
 {
     const chat_options_t *o = &q->options;
-    const char           *limit = q->model->provider->max_tokens_name, *effort = o->effort;
+    const char           *effort = o->effort;
     json_t               *stop;
 
     if (o->reasoning_tokens > 0) {
         return format_unsupported(err, KIND, "a budget of reasoning tokens");
     }
     effort = effort == NULL && o->reasoning_tokens == 0 ? "none" : effort;
-    body_count(body, limit != NULL ? limit : "max_tokens", body_max_tokens(q));
+    body_count(body, limit_name(q->model->provider), body_max_tokens(q));
     body_real(body, "temperature", o->temperature);
     body_real(body, "top_p", o->top_p);
     body_count(body, "top_k", o->top_k);
@@ -284,7 +321,7 @@ static int put_options(json_t *body, const llm_request_t *q, llm_error_t *err)
 
 static int put_rest(json_t *body, arena_t *a, const llm_request_t *q, llm_error_t *err)
 {
-    int rc = put_tools(body, a, &q->options, err);
+    int rc = put_tools(body, a, &q->options, takes_points(q), err);
 
     rc = rc != 0 ? rc : put_shape(body, a, &q->options, err);
     rc = rc != 0 ? rc : put_options(body, q, err);
