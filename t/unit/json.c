@@ -126,6 +126,30 @@ static void test_helpers(void)
     is_str(json_text(a, v), "{\"\\\"k\":[\"\\b\\f\\n\\r\\t\\u001f\\\\/ \xc3\xa9\xf0\x9f\x98\x80\x7f\",{},[]]}", "escapes where they are needed, also in names");
 }
 
+/* More pieces than are kept, of more sizes, given back in another order, and used again. */
+static void test_pool(void)
+{
+    static const char text[] = "0123456789012345678901234567890123456789012345678901234567890123456789"
+                               "0123456789012345678901234567890123456789012345678901234567890123456789";
+    json_t *list, *v;
+    bool    whole = true;
+
+    json_init();
+    for (int round = 0; round < 3; round++) {
+        list = json_array();
+        for (size_t i = 0; i < 3000; i++) {
+            json_array_append_new(list, json_pack("{s:s%,s:[i]}", "text", text, i % 140, "n", (int) i));
+        }
+        for (size_t i = 0; i < 3000; i++) {
+            v = json_array_get(list, i);
+            whole = whole && json_string_length(json_object_get(v, "text")) == i % 140
+                    && json_integer_value(json_array_get(json_object_get(v, "n"), 0)) == (json_int_t) i;
+        }
+        json_decref(list);
+    }
+    ok(whole, "pieces of memory that are used again belong to one value each");
+}
+
 int main(void)
 {
     a = arena_new(4096);
@@ -133,6 +157,8 @@ int main(void)
     test_loose();
     test_depth();
     test_helpers();
+    test_pool();
+    test_parse();
     arena_free(a);
     return done_testing();
 }

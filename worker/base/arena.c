@@ -2,18 +2,6 @@
 
 #include <stdio.h>
 
-/* Under ASan every object is an allocation of its own, so that overruns are found. */
-#if defined(__SANITIZE_ADDRESS__)
-#define ARENA_SEPARATE  1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ARENA_SEPARATE  1
-#endif
-#endif
-#ifndef ARENA_SEPARATE
-#define ARENA_SEPARATE  0
-#endif
-
 #define ALIGN       _Alignof(max_align_t)
 #define ALIGNED(n)  (((n) + ALIGN - 1) & ~(ALIGN - 1))
 
@@ -84,8 +72,8 @@ void *arena_alloc(arena_t *a, size_t n)
     if (n > SIZE_MAX / 2) {
         si_die("arena: %zu bytes asked for", n);
     }
-    if (ARENA_SEPARATE) {
-        return block_new(a, n);
+    if (SI_ASAN) {
+        return block_new(a, n);         /* an allocation of its own, so that overruns are found */
     }
     n = ALIGNED(SI_MAX(n, (size_t) 1));
     if (n > (size_t) (a->end - a->p)) {
@@ -123,7 +111,7 @@ char *arena_strdup(arena_t *a, const char *z)
 
 char *arena_printf(arena_t *a, const char *fmt, ...)
 {
-    size_t  room = ARENA_SEPARATE ? 0 : (size_t) (a->end - a->p);
+    size_t  room = SI_ASAN ? 0 : (size_t) (a->end - a->p);
     va_list ap, again;
     char   *p;
     int     n;

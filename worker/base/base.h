@@ -9,6 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* 1 in a build with AddressSanitizer. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SI_ASAN  1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SI_ASAN  1
+#endif
+#endif
+#ifndef SI_ASAN
+#define SI_ASAN  0
+#endif
+
 /* Functions return 0 (or a count) or one of these. The message is logged where the failure happens. */
 enum {
     SI_OK = 0,

@@ -10,6 +10,11 @@
 #define JSON_DEPTH_MAX  64
 
 /*
+ * Once at the start of a process: jansson's memory comes from base's, which ends the process when there is none, and small
+ * pieces that it gives back (a tree of a request has seventy) are kept for the next, a few hundred KiB at most.
+ */
+void    json_init(void);
+/*
  * Parses one value. Returns a new reference, or NULL with *err (in the arena, or static) saying
  * what and where: "line 1, column 7: …", "nested deeper than 64". Refuses duplicate keys, NUL in
  * strings, invalid UTF-8 and bytes after the value.

@@ -45,25 +45,19 @@ static size_t escape_len(const char *p, const char *end)
     return p[1] != '\0' && strchr("\"\\/bfnrt", p[1]) != NULL ? 2 : 0;
 }
 
-bool scan_text(scan_t *s, scan_text_t *out)
+bool scan_text_rest(scan_t *s, size_t n, scan_text_t *out)
 {
-    const char *p;
-    size_t      n = 0;
+    const char *p = s->p + n;
 
-    if (!scan_byte(s, '"')) {
-        return false;
-    }
     out->escaped = false;
-    for (p = s->p; ; p += n) {
-        p += utf8_plain(p, (size_t) (s->end - p));
-        if (p == s->end || *p == '"') {
-            break;
-        }
+    while (p < s->end && *p != '"') {
         out->escaped = out->escaped || *p == '\\';
         n = *p == '\\' ? escape_len(p, s->end) : (unsigned char) *p < 0x20 ? 0 : utf8_step(p, (size_t) (s->end - p));
         if (n == 0) {
             return false;
         }
+        p += n;
+        p += utf8_plain(p, (size_t) (s->end - p));
     }
     out->raw = (str_t) { s->p, (size_t) (p - s->p) };
     s->p = p + 1;

@@ -17,8 +17,8 @@ typedef struct {
     bool  escaped;          /* it has escapes: scan_unescape() says what it stands for */
 } scan_text_t;
 
-/* Valid strings only: UTF-8, no raw control, every escape whole, neither NUL nor half of a surrogate pair. */
-bool   scan_text(scan_t *s, scan_text_t *out);
+/* scan_text() behind the quote and n plain bytes. */
+bool   scan_text_rest(scan_t *s, size_t n, scan_text_t *out);
 /* What such a string stands for, into `to`, which has room for raw.n bytes. Its length. */
 size_t scan_unescape(str_t raw, char *to);
 
@@ -37,6 +37,23 @@ static inline bool scan_byte(scan_t *s, char c)
         return false;
     }
     s->p++;
+    return true;
+}
+
+/* Valid strings only: UTF-8, no raw control, every escape whole, neither NUL nor half of a surrogate pair. Most are plain to their end. */
+static inline bool scan_text(scan_t *s, scan_text_t *out)
+{
+    size_t n;
+
+    if (!scan_byte(s, '"')) {
+        return false;
+    }
+    n = utf8_plain(s->p, (size_t) (s->end - s->p));
+    if (s->p + n == s->end || s->p[n] != '"') {
+        return scan_text_rest(s, n, out);
+    }
+    *out = (scan_text_t) { { s->p, n }, false };
+    s->p += n + 1;
     return true;
 }
 
