@@ -247,6 +247,17 @@ subtest 'what means nothing is no obstacle' => sub {
     is_deeply [sort keys %{ sent() }], [qw(messages model stream stream_options)], 'are not sent on';
 };
 
+# Each of 20,000 was copied once more for each that follows: 600 MB.
+subtest 'a reasoning of many parts' => sub {
+    my ($pid) = $si->worker_pids;
+    my $peak = sub { SI::Test::slurp("/proc/$pid/status") =~ /^VmHWM:\s+(\d+)/m ? $1 / 1024 : die 'no VmHWM' };
+    my $before = $peak->();
+    my @parts = ({ text => 'a' }) x 20_000;
+    is respond(input => [{ role => 'user', content => 'x' }, { type => 'reasoning', summary => [], content => \@parts }, { role => 'user', content => 'y' }])->{status}, 200, 'is taken';
+    sent();
+    cmp_ok $peak->() - $before, '<', 200, 'and each part once';
+};
+
 subtest 'a client that goes' => sub {
     $model->next(kind => 'step');
     my $s = stream();

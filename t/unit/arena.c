@@ -54,6 +54,8 @@ int main(void)
     is_str(arena_strdup(a, "text"), "text", "arena_strdup()");
     z = arena_printf(a, "%s-%05d-%2000s", "x", 42, "y");
     ok(strncmp(z, "x-00042- ", 9) == 0 && strlen(z) == 8 + 2000, "arena_printf() of any length");
+    is_str(arena_cat(a, "a", "", "bcd", "e", NULL), "abcde", "arena_cat()");
+    is_str(arena_cat(a, "", NULL), "", "of nothing");
     arena_defer(a, note, "1");
     arena_defer(a, note_late, a);
     arena_defer(a, note, "2");

@@ -126,6 +126,34 @@ static void test_helpers(void)
     is_str(json_text(a, v), "{\"\\\"k\":[\"\\b\\f\\n\\r\\t\\u001f\\\\/ \xc3\xa9\xf0\x9f\x98\x80\x7f\",{},[]]}", "escapes where they are needed, also in names");
 }
 
+/* Digits and powers of ten around the ends of what is written without printf(): as "%.15g" has it, when that gives the number back. */
+static void test_reals(void)
+{
+    char     want[40], got[40];
+    unsigned wrong = 0;
+    buf_t    b;
+
+    buf_init(&b, 64);
+    for (unsigned i = 0; i < 200000; i++) {
+        static const double units[] = { 1e-9, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1, 1e3, 1e6, 0.7 };
+        double v = (i % 3 == 0 ? -1.0 : 1.0) * (double) (i * 7919 % (i % 7 == 0 ? 100u : 1000003u)) * units[i % SI_COUNT(units)];
+        json_t *real = json_real(v);
+
+        snprintf(want, sizeof want, "%.15g", v);
+        b.n = 0;
+        (void) json_dump(&b, real);
+        snprintf(got, sizeof got, "%.*s", (int) b.n, b.p);
+        json_decref(real);
+        if (strtod(got, NULL) != v || (strtod(want, NULL) == v && strchr(want, 'e') == NULL && (strncmp(got, want, strlen(want)) != 0
+                                       || strcmp(got + strlen(want), strchr(want, '.') != NULL ? "" : ".0") != 0))) {
+            diag("got %s, expected %s", got, want);
+            wrong++;
+        }
+    }
+    is_int(wrong, 0, "reals have the digits that they need");
+    buf_free(&b);
+}
+
 /* More pieces than are kept, of more sizes, given back in another order, and used again. */
 static void test_pool(void)
 {
@@ -157,6 +185,7 @@ int main(void)
     test_loose();
     test_depth();
     test_helpers();
+    test_reals();
     test_pool();
     test_parse();
     arena_free(a);

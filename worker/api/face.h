@@ -109,6 +109,8 @@ void face_cache_status(call_head_t *head, const gateway_call_t *g);
 int face_refuse(face_call_t *c, const char *field, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* "path.name", in the arena. */
 const char *face_field(face_call_t *c, const char *path, const char *name);
+/* "list[i]", in the arena. */
+const char *face_item(face_call_t *c, const char *list, size_t i);
 /* Refuses members that are not in the NULL-terminated list, unless null. */
 int face_members(face_call_t *c, const char *path, const json_t *o, const char *const *names);
 /* A member; absent and null leave *out as it is, unless required. */

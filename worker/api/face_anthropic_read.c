@@ -216,7 +216,7 @@ static int read_parts(face_call_t *c, const char *path, const json_t *v, char wh
         return face_refuse(c, path, "must have a block");
     }
     json_array_foreach(v, i, one) {
-        if (read_block(c, arena_printf(c->arena, "%s[%zu]", path, i), one, who, &parts[i])) {
+        if (read_block(c, face_item(c, path, i), one, who, &parts[i])) {
             return -1;
         }
     }
@@ -270,7 +270,7 @@ int anthropic_messages(face_call_t *c, const json_t *body)
         }
     }
     json_array_foreach(list, i, v) {
-        if (read_message(c, arena_printf(c->arena, "messages[%zu]", i), v, &out[n++])) {
+        if (read_message(c, face_item(c, "messages", i), v, &out[n++])) {
             return -1;
         }
     }

@@ -75,7 +75,7 @@ static int read_inputs(embed_call_t *e, const json_t *body)
         return read_input(&e->c, "input", input, &e->inputs[0]);
     }
     json_array_foreach(input, i, v) {
-        if (read_input(&e->c, arena_printf(e->c.arena, "input[%zu]", i), v, &e->inputs[i]) != 0) {
+        if (read_input(&e->c, face_item(&e->c, "input", i), v, &e->inputs[i]) != 0) {
             return -1;
         }
     }

@@ -104,7 +104,7 @@ static int read_content(face_call_t *c, const char *path, const json_t *v, bool 
         return face_refuse(c, at, "must be a string or a list of parts");
     }
     json_array_foreach(content, i, one) {
-        if (read_part(c, arena_printf(c->arena, "%s[%zu]", at, i), one, text_only, &parts[(*n)++])) {
+        if (read_part(c, face_item(c, at, i), one, text_only, &parts[(*n)++])) {
             return -1;
         }
     }
@@ -172,7 +172,7 @@ static int read_assistant(face_call_t *c, const char *path, const json_t *v, cha
         return face_refuse(c, face_field(c, path, "tool_calls"), "must be a list");
     }
     json_array_foreach(calls, i, one) {
-        if (read_call(c, arena_printf(c->arena, "%s.tool_calls[%zu]", path, i), one, &parts[(*n)++])) {
+        if (read_call(c, face_item(c, face_field(c, path, "tool_calls"), i), one, &parts[(*n)++])) {
             return -1;
         }
     }
@@ -212,7 +212,7 @@ static int read_results(face_call_t *c, const json_t *list, size_t *at, chat_mes
     }
     parts = arena_calloc(c->arena, n * sizeof *parts);
     for (size_t i = 0; i < n; i++) {
-        if (read_result(c, arena_printf(c->arena, "messages[%zu]", from + i), json_array_get(list, from + i), &parts[i])) {
+        if (read_result(c, face_item(c, "messages", from + i), json_array_get(list, from + i), &parts[i])) {
             return -1;
         }
     }
@@ -256,12 +256,12 @@ int openai_messages(face_call_t *c, const json_t *body)
     while (rc == 0 && i < json_array_size(list)) {
         v = json_array_get(list, i);
         if (!json_is_object(v)) {
-            return face_refuse(c, arena_printf(c->arena, "messages[%zu]", i), "must be an object");
+            return face_refuse(c, face_item(c, "messages", i), "must be an object");
         }
         if (str_is(json_str(v, "role", STR_NULL), "tool")) {
             rc = read_results(c, list, &i, &out[n++]);
         } else {
-            rc = read_message(c, arena_printf(c->arena, "messages[%zu]", i), v, &out[n++]);
+            rc = read_message(c, face_item(c, "messages", i), v, &out[n++]);
             i++;
         }
     }

@@ -37,6 +37,19 @@ const char *face_field(face_call_t *c, const char *path, const char *name)
     return field;
 }
 
+const char *face_item(face_call_t *c, const char *list, size_t i)
+{
+    char   digits[24];
+    size_t n = sizeof digits;
+
+    digits[--n] = '\0';
+    do {
+        digits[--n] = (char) ('0' + i % 10);
+        i /= 10;
+    } while (i > 0);
+    return arena_cat(c->arena, list, "[", digits + n, "]", NULL);
+}
+
 int face_members(face_call_t *c, const char *path, const json_t *o, const char *const *names)
 {
     const char   *name;
@@ -138,7 +151,7 @@ int face_tools(face_call_t *c, const json_t *o, int (*read)(face_call_t *c, cons
         return face_refuse(c, "tools", "must be a list");
     }
     json_array_foreach(list, i, v) {
-        if (read(c, arena_printf(c->arena, "tools[%zu]", i), v, &tools[i])) {
+        if (read(c, face_item(c, "tools", i), v, &tools[i])) {
             return -1;
         }
     }

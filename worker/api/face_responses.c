@@ -49,7 +49,7 @@ static int refuse_unspeakable(face_call_t *c, const json_t *o)
     }
     json_array_foreach(include, i, what) {
         if (!str_is(str_of(json_string_value(what)), "reasoning.encrypted_content")) {
-            return face_refuse(c, arena_printf(c->arena, "include[%zu]", i), "only reasoning.encrypted_content can be had here");
+            return face_refuse(c, face_item(c, "include", i), "only reasoning.encrypted_content can be had here");
         }
     }
     return 0;

@@ -143,7 +143,7 @@ static int read_message(input_t *in, const char *path, const json_t *v)
     json_array_foreach(content, i, one) {
         chat_part_t *p = push(in, (chat_part_t) { .kind = PART_TEXT });
 
-        if (read_content(in->c, arena_printf(in->c->arena, "%s.content[%zu]", path, i), one, p)) {
+        if (read_content(in->c, face_item(in->c, face_field(in->c, path, "content"), i), one, p)) {
             return -1;
         }
         if (who != CHAT_USER && p->kind != PART_TEXT) {
@@ -196,7 +196,7 @@ static int read_output(input_t *in, const char *path, const json_t *v)
     }
     p->nparts = json_array_size(output);
     json_array_foreach(output, i, one) {
-        if (read_content(in->c, arena_printf(in->c->arena, "%s.output[%zu]", path, i), one, &parts[i])) {
+        if (read_content(in->c, face_item(in->c, face_field(in->c, path, "output"), i), one, &parts[i])) {
             return -1;
         }
     }
@@ -207,15 +207,20 @@ static int read_output(input_t *in, const char *path, const json_t *v)
 static str_t texts(arena_t *a, const json_t *list)
 {
     const json_t *one;
-    const char   *all = "";
+    buf_t         b;
+    str_t         all;
     size_t        i;
 
+    buf_init(&b, SIZE_MAX);
     json_array_foreach(list, i, one) {
         str_t text = json_str(one, "text", STR(""));
 
-        all = arena_printf(a, "%s%s%.*s", all, i > 0 ? "\n\n" : "", STR_ARG(text));
+        (void) buf_puts(&b, i > 0 ? "\n\n" : "");
+        (void) buf_append(&b, text.p, text.n);
     }
-    return str_of(all);
+    all = (str_t) { arena_dup(a, b.p, b.n), b.n };
+    buf_free(&b);
+    return all;
 }
 
 static int read_reasoning(input_t *in, const char *path, const json_t *v)
@@ -292,7 +297,7 @@ int responses_input(face_call_t *c, const json_t *body)
         (void) push(&in, text_part(list));
     }
     json_array_foreach(list, i, v) {
-        if (read_item(&in, arena_printf(c->arena, "input[%zu]", i), v)) {
+        if (read_item(&in, face_item(c, "input", i), v)) {
             return -1;
         }
     }

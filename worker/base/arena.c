@@ -109,6 +109,29 @@ char *arena_strdup(arena_t *a, const char *z)
     return arena_dup(a, z, strlen(z));
 }
 
+char *arena_cat(arena_t *a, const char *first, ...)
+{
+    va_list ap, again;
+    size_t  n = 0, len;
+    char   *text;
+
+    va_start(ap, first);
+    va_copy(again, ap);
+    for (const char *z = first; z != NULL; z = va_arg(ap, const char *)) {
+        n += strlen(z);
+    }
+    text = arena_alloc(a, n + 1);
+    n = 0;
+    for (const char *z = first; z != NULL; z = va_arg(again, const char *), n += len) {
+        len = strlen(z);
+        memcpy(text + n, z, len);
+    }
+    text[n] = '\0';
+    va_end(again);
+    va_end(ap);
+    return text;
+}
+
 char *arena_printf(arena_t *a, const char *fmt, ...)
 {
     size_t  room = SI_ASAN ? 0 : (size_t) (a->end - a->p);

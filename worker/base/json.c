@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "base/json_read.h"
@@ -123,6 +124,34 @@ static int put_array(buf_t *b, const json_t *list)
     return rc != 0 ? rc : buf_append(b, "]", 1);
 }
 
+/* Six places are enough for most (a temperature), and then no fewer digits give the number back: without printf(). */
+static bool put_places(buf_t *b, double v, int *rc)
+{
+    double  size = fabs(v);
+    int64_t millionths = size < 1e9 ? llround(size * 1e6) : 0;
+    char    text[24];
+    size_t  n = sizeof text, places = 6;
+
+    if (size < 1e-4 || (double) millionths / 1e6 != size) {
+        return false;
+    }
+    while (places > 1 && millionths % 10 == 0) {
+        millionths /= 10;
+        places--;
+    }
+    for (size_t i = 0; i < places || millionths > 0 || i == places; i++, millionths /= 10) {
+        text[--n] = (char) ('0' + millionths % 10);
+        if (i + 1 == places) {
+            text[--n] = '.';
+        }
+    }
+    if (v < 0) {
+        text[--n] = '-';
+    }
+    *rc = buf_append(b, text + n, sizeof text - n);
+    return true;
+}
+
 /* 0.3 is written as 0.3, not as 0.29999999999999999; 1.0 stays a real, and 1e+09 is 1e9. */
 static int put_real(buf_t *b, const json_t *v)
 {
@@ -130,6 +159,9 @@ static int put_real(buf_t *b, const json_t *v)
     const char *e;
     int         digits = 14, n;
 
+    if (put_places(b, json_real_value(v), &n)) {
+        return n;
+    }
     do {
         snprintf(text, sizeof text, "%.*g", ++digits, json_real_value(v));
     } while (digits < 17 && strtod(text, NULL) != json_real_value(v));

@@ -36,8 +36,9 @@ static void add(list_of_messages_t *l, json_t *v)
 
 static void add_text(list_of_messages_t *l, chat_role_t role, str_t text)
 {
-    l->rc = l->rc != 0 || l->n++ == 0 ? l->rc : buf_puts(l->b, ",");
-    l->rc = l->rc != 0 ? l->rc : buf_printf(l->b, "{\"role\":\"%s\",\"content\":", chat_role_name(role));
+    l->rc = l->rc != 0 ? l->rc : buf_puts(l->b, l->n++ == 0 ? "{\"role\":\"" : ",{\"role\":\"");
+    l->rc = l->rc != 0 ? l->rc : buf_puts(l->b, chat_role_name(role));
+    l->rc = l->rc != 0 ? l->rc : buf_puts(l->b, "\",\"content\":");
     l->rc = l->rc != 0 ? l->rc : buf_json_str(l->b, text);
     l->rc = l->rc != 0 ? l->rc : buf_puts(l->b, "}");
 }
