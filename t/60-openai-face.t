@@ -280,6 +280,7 @@ subtest 'faults of the provider' => sub {
         ['status 400', [kind => 'status', status => 400, body => '{"error":{"message":"too long for this model"}}'], 400, 'invalid_request_error', 'provider_rejected'],
         ['a long prompt', [kind => 'status', status => 400, body => '{"error":{"code":"context_length_exceeded"}}'], 400, 'invalid_request_error', 'context_length_exceeded'],
         (map { ["status $_", [kind => 'status', status => $_], 504, 'server_error', 'provider_unavailable'] } 408, 504),
+        ['status 409', [kind => 'status', status => 409], 409, 'invalid_request_error', 'provider_rejected'],
         ['silence', [kind => 'hang'], 504, 'server_error', 'provider_timeout', 'vendor/hasty'],
         ['silence before the first token', [kind => 'stall', after => 0], 504, 'server_error', 'provider_timeout', 'vendor/hasty'],
         ['a cut before the first token', [kind => 'cut', after => 0], 502, 'server_error', 'answer_cut'],

@@ -12,8 +12,10 @@ use SI::Test::Api;
 my $model = SI::Model->start;
 my $url = $model->base_url;
 my $si = SI::Test->start(workers => 1, config => <<"YAML");
-gateway: { attempts: 1 }
+gateway: { attempts: 1, wait: 0s, cooldown_max: 30s, breaker_calls: 3 }
 providers:
+  frail: { kind: openai, base_url: "$url" }
+  busy: { kind: openai, base_url: "$url" }
   claude: { kind: anthropic, base_url: "$url" }
   router: { kind: openai, base_url: "$url", cache_control: "on" }
   plain: { kind: openai, base_url: "$url" }
@@ -21,6 +23,8 @@ models:
   claude: { provider: claude }
   router: { provider: router }
   plain: { provider: plain }
+  frail: { provider: frail }
+  busy: { provider: busy }
 YAML
 my $true = JSON::PP::true;
 my $json = JSON::PP->new->utf8->canonical;
@@ -62,6 +66,24 @@ subtest 'where a prompt cache should begin' => sub {
     my $got = sent();
     is_deeply $got->{messages}, [{ role => 'system', content => [{ type => 'text', text => 'S', cache_control => { type => 'ephemeral', ttl => '1h' } }] }, \%said], 'by a client of Anthropic';
     is_deeply $got->{tools}, [{ type => 'function', function => { name => 'f', parameters => { type => 'object' } }, cache_control => $point }], 'behind its tools, too';
+};
+
+subtest 'when to come back' => sub {
+    $model->next(kind => 'status', status => 429, headers => { 'Retry-After' => 'Wed, 21 Oct 2099 07:28:00 GMT' });
+    my $r = chat(model => 'busy');
+    sent();
+    is "$r->{status} $r->{headers}{'retry-after'}", '429 30', 'no later than the provider is asked again';
+    $r = chat(model => 'busy');
+    ok $r->{status} == 429 && $r->{headers}{'retry-after'} <= 30, 'and so as long as its key rests';
+    for (1 .. 3) {
+        $model->next(kind => 'status', status => 500);
+        chat(model => 'frail');
+        sent();
+    }
+    for (chat(model => 'frail'), message(model => 'frail')) {
+        my $status = $_->{json}{type} ? 529 : 503;
+        ok $_->{status} == $status && $_->{headers}{'retry-after'} >= 1, "nobody is asked while the breaker is open: $status" or diag $_->{status}, $_->{body};
+    }
 };
 
 subtest 'a message without parts' => sub {

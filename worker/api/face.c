@@ -53,7 +53,7 @@ static int status_of(const llm_error_t *e)
     }
     if (strcmp(e->code, "context_length") == 0 || strcmp(e->code, "content_filter") == 0
         || (strcmp(e->code, "provider_rejected") == 0 && e->status != 402)) {
-        return e->status == 404 || e->status == 413 || e->status == 422 ? e->status : 400;
+        return e->status == 404 || e->status == 409 || e->status == 413 || e->status == 422 ? e->status : 400;
     }
     return e->status == 503 || e->status == 529 ? 503 : e->status == 408 || e->status == 504 ? 504 : 502;
 }

@@ -74,7 +74,7 @@ static int fail_none(attempt_t *t, const health_none_t *none, llm_error_t *err)
                                    t->last.code[0] != '\0' ? t->last.detail : "no key that is configured is taken by its provider");
     } else {
         bool rests = none->state == HEALTH_RESTS;
-        t->last_rc = provider_fail(err, SI_EUNAVAIL, rests ? "provider_rate_limited" : "provider_unavailable", 0, true, "%s",
+        t->last_rc = provider_fail(err, SI_EUNAVAIL, rests ? "provider_rate_limited" : "provider_unavailable", rests ? 0 : 503, true, "%s",
                                    rests ? "every key rests, as the provider asked" : "every model has failed too often of late");
     }
     if (none->state != HEALTH_WELL && none->state != HEALTH_REFUSED && none->until > now && none->until != UINT64_MAX) {
@@ -236,6 +236,7 @@ bool attempt_failed(attempt_t *t, int rc, const llm_error_t *err)
     note_health(t, f, err);
     t->settled = true;
     t->last = *err;
+    t->last.retry_ms = SI_MIN(err->retry_ms, proc.conf->gateway_cooldown_max);      /* it will be asked again then */
     t->last_rc = rc;
     t->last_fault = f;
     return plan(t, f);
