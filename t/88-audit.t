@@ -16,6 +16,7 @@ gateway: { attempts: 1, wait: 0s, cooldown_max: 30s, breaker_calls: 3 }
 providers:
   frail: { kind: openai, base_url: "$url" }
   busy: { kind: openai, base_url: "$url" }
+  metered: { kind: openai, base_url: "$url" }
   claude: { kind: anthropic, base_url: "$url" }
   router: { kind: openai, base_url: "$url", cache_control: "on" }
   plain: { kind: openai, base_url: "$url" }
@@ -25,6 +26,15 @@ models:
   plain: { provider: plain }
   frail: { provider: frail }
   busy: { provider: busy }
+  metered: { provider: metered }
+  relieved: { provider: metered, upstream: metered, fallback: [plain] }
+agents:
+  nightly: { model: plain }
+  weekly: { model: plain }
+rates:
+  metered: { per: all, provider: metered, requests: 2 }
+budgets:
+  background: { per: agent, period: total, calls: 1 }
 YAML
 my $true = JSON::PP::true;
 my $json = JSON::PP->new->utf8->canonical;
@@ -84,6 +94,20 @@ subtest 'when to come back' => sub {
         my $status = $_->{json}{type} ? 529 : 503;
         ok $_->{status} == $status && $_->{headers}{'retry-after'} >= 1, "nobody is asked while the breaker is open: $status" or diag $_->{status}, $_->{body};
     }
+};
+
+subtest 'a limit of a provider' => sub {
+    is_deeply [map { chat(model => 'relieved')->{status}, sent()->{model} } 1 .. 4], [200, 'metered', 200, 'metered', 200, 'plain', 200, 'plain'], 'past it the next model is asked';
+    my $r = chat(model => 'metered');
+    is "$r->{status} $r->{json}{error}{type} $r->{json}{error}{code}", '429 rate_limit_error rate_limited', 'and where there is none it is told';
+    ok $r->{headers}{'retry-after'} >= 1 && $r->{headers}{'retry-after'} <= 60, 'with the time to wait';
+};
+
+subtest 'a budget of each agent' => sub {
+    is_deeply [map { chat(model => $_)->{status} } qw(nightly nightly weekly weekly)], [200, 429, 200, 429], 'which is its own';
+    sent() for 1, 2;
+    is chat(model => 'plain')->{status}, 200, 'who asks for a model has none';
+    sent();
 };
 
 subtest 'a message without parts' => sub {

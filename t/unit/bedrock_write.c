@@ -102,6 +102,12 @@ static void test_media(void)
     refuses("a type of image", &q, "image of this type");
     p[0].media = NULL;
     refuses("an image by its URL", &q, "image by its URL");
+    p[0] = (chat_part_t) { .kind = PART_IMAGE, .text = STR("aGk="), .media = "image/png", .detail = "high" };
+    refuses("the detail of an image", &q, "detail of an image");
+    p[0].detail = "auto";
+    p[1] = p[2] = p[3] = (chat_part_t) { .kind = PART_TEXT, .text = STR("a") };
+    writes("which it may choose", &q, "{\"messages\":[{\"role\":\"user\",\"content\":[{\"image\":{\"format\":\"png\",\"source\":{\"bytes\":\"aGk=\"}}},"
+           "{\"text\":\"a\"},{\"text\":\"a\"},{\"text\":\"a\"}]}]}");
     p[0] = (chat_part_t) { .kind = PART_FILE, .text = STR("aGk="), .media = "image/png" };
     refuses("a type of file", &q, "file of this type");
 }

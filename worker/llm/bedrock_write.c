@@ -158,6 +158,8 @@ static void put_media(writer_t *w, const chat_part_t *p)
         refuse(w, image ? "an image by its URL" : "a file by its URL");
     } else if (format == NULL || (s3 && !image)) {
         refuse(w, image ? "an image of this type" : "a file of this type");
+    } else if (p->detail != NULL && strcmp(p->detail, "auto") != 0) {
+        refuse(w, "the detail of an image");
     }
     next(w);
     put(w, image ? "{\"image\":{" : "{\"document\":{");
