@@ -240,7 +240,7 @@ subtest 'requests that are refused' => sub {
             ['a choice', [tool_choice => 'perhaps'], 'tool_choice'], ['a shape without schema', [response_format => { type => 'json_schema', json_schema => { name => 'x' } }], 'response_format.json_schema.schema'],
             ['a role', [messages => [{ role => 'king', content => 'x' }]], 'messages[0].role'], ['no content', [messages => [{ role => 'user' }]], 'messages[0].content'],
             ['a message of no parts', [messages => [@hello, { role => 'user', content => [] }]], 'messages[1].content'],
-            ['a participant', [messages => [{ role => 'user', name => 'Ann', content => 'x' }]], 'messages[0].name'],
+            ['a participant without a name', [messages => [{ role => 'user', name => [], content => 'x' }]], 'messages[0].name'],
             ['sound in a message', [messages => [@hello, { role => 'user', content => [{ type => 'input_audio', input_audio => {} }] }]], 'messages[1].content[0].input_audio'],
             ['a file of another house', [messages => [{ role => 'user', content => [{ type => 'file', file => { file_id => 'f-1' } }] }]], 'messages[0].content[0].file.file_id'],
             ['an answer that is begun', [messages => [{ role => 'assistant', content => 'so', prefix => JSON::PP::true }]], 'messages[0].prefix'],

@@ -44,7 +44,7 @@ my %user = (role => 'user', content => 'Hello');
 my %faces = (
     chat => ['/v1/chat/completions', { model => 'chat', messages => [\%user] }, sub { join ' ', @{ $_[0]{error} }{qw(type code)} }, 'invalid_request_error content_filter',
         ['a message', sub { (messages => [{ role => 'user', content => $_[0] }]) }], ['the system', sub { (messages => [{ role => 'system', content => $_[0] }, \%user]) }],
-        ['an earlier answer', sub { (messages => [\%user, { role => 'assistant', content => $_[0] }, \%user]) }],
+        ['an earlier answer', sub { (messages => [\%user, { role => 'assistant', content => $_[0] }, \%user]) }], ['a participant', sub { (messages => [{ %user, name => $_[0] }]) }],
         ['arguments', sub { (messages => [\%user, { role => 'assistant', tool_calls => [tool_call('c', 'f', { a => [{ b => $_[0] }] })] }, { role => 'tool', tool_call_id => 'c', content => 'x' }]) }],
         ['a result', sub { (messages => [\%user, { role => 'assistant', tool_calls => [tool_call('c', 'f', {})] }, { role => 'tool', tool_call_id => 'c', content => $_[0] }]) }],
         ['a result in parts', sub { (messages => [\%user, { role => 'assistant', tool_calls => [tool_call('c', 'f', {})] }, { role => 'tool', tool_call_id => 'c', content => [{ type => 'text', text => $_[0] }] }]) }],

@@ -110,6 +110,15 @@ subtest 'a budget of each agent' => sub {
     sent();
 };
 
+subtest 'who of several participants speaks' => sub {
+    my @talk = ({ role => 'user', name => 'Ann', content => 'x' }, { role => 'assistant', name => 'bot', content => 'y' }, { role => 'user', name => 'Bob', content => [{ type => 'text', text => 'z' }] });
+    chat(model => 'plain', messages => \@talk);
+    is_deeply [map { $_->{name} } @{ sent()->{messages} }], [qw(Ann bot Bob)], 'is told where there is a word for it';
+    my $r = chat(model => 'claude', messages => \@talk);
+    is_deeply [$r->{status}, $r->{json}{error}{code}, $r->{json}{error}{message}], [400, 'unsupported', 'a provider of kind anthropic cannot be asked for the name of a participant'], 'elsewhere it is refused';
+    is $model->count, $asked, 'and nobody asked';
+};
+
 subtest 'a message without parts' => sub {
     my $r = message(model => 'plain', messages => [{ role => 'user', content => 'x' }, { role => 'assistant', content => [] }, { role => 'user', content => [] }]);
     is "$r->{status} $r->{json}{error}{message}", '400 messages[2].content: must have a block', 'is refused and not left out';

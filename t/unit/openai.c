@@ -197,6 +197,20 @@ static void test_messages(void)
 
 #define MESSAGES  "'messages':[{'role':'system','content':'Be \\'brief\\'.'},{'role':'user','content':'Gr\xC3\xBC\xC3\x9F Gott\\n'}]"
 
+static void test_participants(void)
+{
+    static const chat_part_t ann[] = { { .kind = PART_TEXT, .text = { "a", 1 } }, { .kind = PART_NAME, .text = { "Ann", 3 } } };
+    static const chat_message_t talk[] = { { CHAT_SYSTEM, ann, 2 }, { CHAT_USER, ann, 2 }, { CHAT_ASSISTANT, ann, 2 } };
+    llm_request_t q = request;
+
+    model.max_tokens = 0;
+    q.messages = talk;
+    q.nmessages = 3;
+    puts_body(&q, "{" HEAD "'messages':[{'role':'system','content':'a','name':'Ann'},{'role':'user','content':'a','name':'Ann'},{'role':'assistant','content':'a','name':'Ann'}]}",
+              "who of several speaks");
+    model.max_tokens = 77;
+}
+
 static void test_limit_names(void)
 {
     llm_request_t q = request;
@@ -373,6 +387,7 @@ static void plain(void)
     test_pieces();
     test_calls();
     test_messages();
+    test_participants();
     test_limit_names();
     test_cache_points();
     test_options();

@@ -138,11 +138,24 @@ static int read_call(face_call_t *c, const char *path, const json_t *v, chat_par
     return 0;
 }
 
+static int read_name(face_call_t *c, const char *path, const json_t *v, chat_part_t *parts, size_t *n)
+{
+    str_t name = STR_NULL;
+
+    if (face_text(c, path, v, "name", false, &name)) {
+        return -1;
+    }
+    if (name.n > 0) {
+        parts[(*n)++] = (chat_part_t) { .kind = PART_NAME, .text = name };
+    }
+    return 0;
+}
+
 static int read_assistant(face_call_t *c, const char *path, const json_t *v, chat_part_t *parts, size_t *n)
 {
     /* "parsed" is of OpenAI's own client, which sends its answers back with it. */
     static const char *const names[] = { "role", "content", "refusal", "tool_calls", "reasoning_content", "reasoning", "annotations", "parsed",
-                                         "prefix", NULL };
+                                         "prefix", "name", NULL };
     const json_t *calls = json_object_get(v, "tool_calls"), *content = json_object_get(v, "content"), *one;
     str_t         reasoning = STR_NULL, refusal = STR_NULL;
     bool          prefix = false;       /* Mistral's clients always say that it is false */
@@ -176,7 +189,7 @@ static int read_assistant(face_call_t *c, const char *path, const json_t *v, cha
             return -1;
         }
     }
-    return *n > 0 ? 0 : face_refuse(c, face_field(c, path, "content"), "is required");
+    return *n > 0 ? read_name(c, path, v, parts, n) : face_refuse(c, face_field(c, path, "content"), "is required");
 }
 
 static int read_result(face_call_t *c, const char *path, const json_t *v, chat_part_t *p)
@@ -223,7 +236,7 @@ static int read_results(face_call_t *c, const json_t *list, size_t *at, chat_mes
 
 static int read_message(face_call_t *c, const char *path, const json_t *v, chat_message_t *m)
 {
-    static const char *const names[] = { "role", "content", NULL };
+    static const char *const names[] = { "role", "content", "name", NULL };
     chat_part_t *parts = arena_calloc(c->arena, room(v) * sizeof *parts);
     str_t        role = STR_NULL;
 
@@ -239,7 +252,8 @@ static int read_message(face_call_t *c, const char *path, const json_t *v, chat_
     if (m->role == CHAT_SYSTEM && !str_is(role, "system") && !str_is(role, "developer")) {
         return face_refuse(c, face_field(c, path, "role"), "must be system, developer, user, assistant or tool");
     }
-    return face_members(c, path, v, names) ? -1 : read_content(c, path, v, m->role == CHAT_SYSTEM, parts, &m->nparts);
+    return face_members(c, path, v, names) || read_content(c, path, v, m->role == CHAT_SYSTEM, parts, &m->nparts)
+           ? -1 : read_name(c, path, v, parts, &m->nparts);
 }
 
 int openai_messages(face_call_t *c, const json_t *body)

@@ -181,6 +181,8 @@ static bool allowed(chat_role_t role, bool inner, chat_part_kind_t kind)
         return role == CHAT_USER && !inner;
     case PART_REASONING: case PART_REDACTED: case PART_CALL:
         return role == CHAT_ASSISTANT;
+    case PART_NAME:
+        break;                          /* refused before: remote.c */
     }
     return false;
 }
@@ -205,6 +207,8 @@ static void put_part(put_t *p, const chat_part_t *part)
         break;
     case PART_RESULT:
         put_result(p, part);
+        break;
+    case PART_NAME:
         break;
     }
     put_cache(p, part->cache, part->cache_ttl);

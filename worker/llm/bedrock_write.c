@@ -263,6 +263,8 @@ static void put_part(writer_t *w, const chat_part_t *p)
     case PART_RESULT:
         put_result(w, p);
         break;
+    case PART_NAME:
+        break;                          /* refused before: remote.c */
     }
     put_cache(w, p->cache, p->cache_ttl);
 }

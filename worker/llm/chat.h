@@ -19,7 +19,8 @@ typedef enum {
     PART_REASONING,                 /* of an earlier answer: text; signature, when it had one */
     PART_REDACTED,                  /* text: reasoning that only its provider can read */
     PART_CALL,                      /* a call of a tool: id, name; text: its arguments, a JSON object; signature (Gemini) or NULL */
-    PART_RESULT                     /* what a tool said: id of the call, name or NULL, parts (text and images), failed */
+    PART_RESULT,                    /* what a tool said: id of the call, name or NULL, parts (text and images), failed */
+    PART_NAME                       /* text: who of several participants speaks; the last part of its message, for kind openai alone */
 } chat_part_kind_t;
 
 typedef struct chat_part {

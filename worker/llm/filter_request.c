@@ -96,6 +96,8 @@ static int co_part(filter_once_t *w, chat_part_t *p, bool *gone)
     int rc = 0;
 
     switch (p->kind) {
+    case PART_NAME:
+        return co_filter_once(w, &p->text);
     case PART_TEXT:
         return is_prompt(p) ? 0 : co_filter_once(w, &p->text);
     case PART_REASONING:

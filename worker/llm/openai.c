@@ -137,6 +137,16 @@ static int put_result(list_of_messages_t *messages, arena_t *a, const chat_part_
     return 0;
 }
 
+static json_t *message_of(const chat_message_t *m, json_t *content)
+{
+    json_t *v = json_pack("{s:s,s:o}", "role", chat_role_name(m->role), "content", content);
+
+    if (m->nparts > 0 && m->parts[m->nparts - 1].kind == PART_NAME) {
+        json_object_set_new(v, "name", body_str(m->parts[m->nparts - 1].text));
+    }
+    return v;
+}
+
 /* Results of tools are messages of their own, and stand before what else the user says. */
 static int put_user(list_of_messages_t *messages, arena_t *a, const chat_message_t *m, bool points, llm_error_t *err)
 {
@@ -148,7 +158,7 @@ static int put_user(list_of_messages_t *messages, arena_t *a, const chat_message
     }
     content = rc == 0 ? content_of(a, m, points, err) : NULL;
     if (content != NULL) {
-        add(messages, json_pack("{s:s,s:o}", "role", chat_role_name(m->role), "content", content));
+        add(messages, message_of(m, content));
     }
     return rc != 0 ? rc : err->code[0] != '\0' ? SI_EINVAL : 0;
 }
@@ -179,7 +189,7 @@ static int put_assistant(list_of_messages_t *messages, arena_t *a, const chat_me
             thought = body_str(p->text);
         }
     }
-    v = json_pack("{s:s,s:o}", "role", "assistant", "content", content != NULL ? content : json_null());
+    v = message_of(m, content != NULL ? content : json_null());
     if (thought != NULL && (always || (any && json_array_size(calls) > 0))) {
         json_object_set(v, "reasoning_content", thought);
     }

@@ -60,11 +60,29 @@ int format_unsupported(llm_error_t *err, const char *kind, const char *what)
     return provider_fail(err, SI_EINVAL, "unsupported", 0, false, "a provider of kind %s cannot be asked for %s", kind, what);
 }
 
+/* One dialect alone has a word for who of several participants speaks. */
+static int refuse_names(const llm_request_t *q, llm_error_t *err)
+{
+    for (size_t i = 0; i < q->nmessages; i++) {
+        const chat_message_t *m = &q->messages[i];
+
+        if (m->nparts > 0 && m->parts[m->nparts - 1].kind == PART_NAME) {
+            const char *kind = q->model->provider->kind;
+
+            return strcmp(kind, "openai") == 0 ? 0 : format_unsupported(err, kind, "the name of a participant");
+        }
+    }
+    return 0;
+}
+
 static int co_start(llm_call_t *c, arena_t *a, llm_error_t *err)
 {
     format_request_t put = { .headers = { "Content-Type: application/json", "Accept: text/event-stream, application/json" } };
-    int              rc;
+    int              rc = refuse_names(c->q, err);
 
+    if (rc != 0) {
+        return rc;
+    }
     if (c->format->accept != NULL) {
         put.headers[1] = c->format->accept;
     }

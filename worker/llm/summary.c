@@ -14,11 +14,12 @@ static int put_parts(buf_t *b, const chat_part_t *parts, size_t n)
 {
     static const char *const words[] = {
         [PART_TEXT] = "", [PART_IMAGE] = "(a picture)", [PART_FILE] = "(a file)", [PART_CALL] = "calls the tool ", [PART_RESULT] = "the tool says: ",
+        [PART_NAME] = "so says ",
     };
     int rc = 0;
 
     for (const chat_part_t *p = parts; p < parts + n && rc == 0; p++) {
-        bool text = p->kind == PART_TEXT || p->kind == PART_CALL;
+        bool text = p->kind == PART_TEXT || p->kind == PART_CALL || p->kind == PART_NAME;
 
         if (p->kind == PART_REASONING || p->kind == PART_REDACTED) {
             continue;
