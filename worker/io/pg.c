@@ -53,27 +53,36 @@ pg_batch_t *pg_batch(arena_t *a, const char *tenant, const char *user)
     return b;
 }
 
-int pg_add(pg_batch_t *b, const char *sql, int n, ...)
+int pg_add_list(pg_batch_t *b, const char *sql, int n, const char *const *params)
 {
+    pg_stmt_t *s;
+
     if (b->state != BATCH_NEW || b->n == PG_STATEMENTS_MAX || n < 0 || n > PG_PARAMS_MAX) {
         log_fmt(LOG_ALERT, "pg: statement %d with %d parameters does not fit a batch", b->n, n);
         b->broken = true;
         return SI_EINVAL;
     }
-
-    pg_stmt_t *s = &b->stmts[b->n];
-    va_list    ap;
-
+    s = &b->stmts[b->n];
     s->sql = arena_strdup(b->request, sql);
     s->n = n;
     s->params = arena_alloc(b->request, sizeof(char *) * (size_t) (n + 1));
-    va_start(ap, n);
     for (int i = 0; i < n; i++) {
-        const char *v = va_arg(ap, const char *);
-        s->params[i] = v != NULL ? arena_strdup(b->request, v) : NULL;
+        s->params[i] = params[i] != NULL ? arena_strdup(b->request, params[i]) : NULL;
+    }
+    return b->n++;
+}
+
+int pg_add(pg_batch_t *b, const char *sql, int n, ...)
+{
+    const char *params[PG_PARAMS_MAX];
+    va_list     ap;
+
+    va_start(ap, n);
+    for (int i = 0; i < n && i < PG_PARAMS_MAX; i++) {
+        params[i] = va_arg(ap, const char *);
     }
     va_end(ap);
-    return b->n++;
+    return pg_add_list(b, sql, n, params);
 }
 
 /* ---- its results ---- */

@@ -37,6 +37,8 @@ pg_batch_t *pg_batch(arena_t *a, const char *tenant, const char *user);
  * index, or SI_EINVAL when it does not fit: then co_pg() fails too.
  */
 int  pg_add(pg_batch_t *b, const char *sql, int n, ...);
+/* The same with the parameters in a list. */
+int  pg_add_list(pg_batch_t *b, const char *sql, int n, const char *const *params);
 /*
  * Runs it, once. 0, or
  *   SI_EUNAVAIL    no connection within the deadline, too many batches wait already, or the connection broke: then it

@@ -13,7 +13,8 @@
 #include "run/co.h"
 #include "run/loop.h"
 
-#define GATHER_MS   100         /* a row waits so long for others before it is stored */
+#define GATHER_MS   100         /* a row waits so long for others before it is stored, unless a whole batch of them is there */
+#define FILES_KEPT  4           /* files that are not needed now: making one, and its pages' first use, takes ms */
 #define RETRY_MS    200         /* doubled with every failure */
 #define RETRY_MAX   5000
 #define LOOK_MAX    1024        /* entries are looked at for those of one tenant */
@@ -48,7 +49,7 @@ static void take_file(struct ledger *l, ledger_file_t *f)
     }
 }
 
-/* A file of which nothing is needed any more goes, but for one. */
+/* A file of which nothing is needed any more. */
 static void drop_file(struct ledger *l, ledger_file_t *f)
 {
     for (size_t i = 0; i < LEDGER_ENTRIES; i++) {
@@ -118,10 +119,14 @@ void ledger_received(ledger_entry_t *e, size_t bytes)
 
 static void done(struct ledger *l, ledger_entry_t *e)
 {
+    bool first = list_empty(&l->done);
+
     slot_set(e->slot, SLOT_DONE);
     list_push(&l->done, &e->node);
     l->waiting++;
-    (void) wait_wake(&l->wake, 0);
+    if (first || l->waiting >= USAGE_ROWS_MAX) {
+        (void) wait_wake(&l->wake, 0);
+    }
 }
 
 void ledger_end(ledger_entry_t *e, const account_t *a, const char *outcome)
@@ -149,7 +154,7 @@ static void release(struct ledger *l, ledger_entry_t *e)
     if (!f->adopted) {
         list_insert(l->free.next, &e->node);    /* the next call takes it: the pages that it lies in are in use already */
     }
-    if (--f->used == 0 && (f->adopted || &f->node != l->files.next)) {
+    if (--f->used == 0 && (f->adopted || l->nfiles > FILES_KEPT)) {
         drop_file(l, f);
     }
 }
@@ -217,9 +222,9 @@ static size_t take_batch(struct ledger *l, ledger_entry_t **out)
 
 static int co_put(ledger_entry_t **entries, size_t n)
 {
-    arena_t           *a = arena_new(65536);
-    const usage_row_t *rows[USAGE_ROWS_MAX];
-    int                rc;
+    arena_t            *a = arena_new(65536);
+    const usage_row_t **rows = arena_alloc(a, n * sizeof *rows);
+    int                 rc;
 
     for (size_t i = 0; i < n; i++) {
         rows[i] = &entries[i]->slot->row;
@@ -287,12 +292,13 @@ static int co_store_batch(struct ledger *l)
     return rc;
 }
 
-/* Stores what there is. Postgres is not asked again at once when it is away. */
+/* Stores what there is now; what comes meanwhile waits for others. Postgres is not asked again at once when it is away. */
 static int co_store(struct ledger *l, unsigned *failures)
 {
-    int rc = 0;
+    uint64_t until = l->stored + l->waiting;
+    int      rc = 0;
 
-    while (rc == 0 && !list_empty(&l->done)) {
+    while (rc == 0 && l->stored < until && !list_empty(&l->done)) {
         rc = co_store_batch(l);
     }
     *failures = rc == 0 ? 0 : *failures + 1;
@@ -318,7 +324,10 @@ static void co_ledger(void *arg)
             adopt(l);
         }
         if (!list_empty(&l->done)) {
-            (void) co_sleep(GATHER_MS, "ledger:gather");
+            wait_init(&l->wake);
+            if (l->waiting < USAGE_ROWS_MAX) {
+                (void) co_wait(&l->wake, "ledger:gather", clock_ms() + GATHER_MS);
+            }
             if (co_store(l, &failures) != 0) {
                 (void) co_sleep(SI_MIN((uint64_t) RETRY_MS << SI_MIN(failures, 8u), RETRY_MAX), "ledger:retry");
             }

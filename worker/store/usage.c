@@ -1,11 +1,12 @@
 #include "store/usage.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 
 #include "base/buf.h"
 #include "store/rows.h"
 
-#define ROW_BYTES  4096u        /* of one row as JSON, at most: every byte of its names escaped */
+#define ROW_BYTES  4096u        /* of one row, at most: every byte of its names escaped */
 
 #define SUMS \
     "count(*) FILTER (WHERE outcome <> 'cached') AS calls, count(*) FILTER (WHERE outcome NOT IN ('ok', 'cached')) AS failed," \
@@ -35,77 +36,98 @@ const char *usage_by_sql(usage_by_t by)
     return groups[by].sql;
 }
 
-/* name: as it is written. Thousands of rows a second: without printf(). */
-static void put_text(buf_t *b, const char *name, const char *value)
-{
-    (void) buf_puts(b, name);
-    (void) buf_json_str(b, str_of(value));
-}
+/* How a member of a row is written. */
+typedef enum { AS_ID, AS_TEXT, AS_COUNT, AS_FLAG } as_t;
 
-static void put_id(buf_t *b, const char *name, const char *value)
+static const struct {
+    as_t   as;
+    size_t at;          /* in usage_row_t */
+} columns[] = {         /* in the order of INSERT_ROWS */
+    { AS_ID, offsetof(usage_row_t, id) }, { AS_ID, offsetof(usage_row_t, user) }, { AS_ID, offsetof(usage_row_t, key) },
+    { AS_ID, offsetof(usage_row_t, turn) }, { AS_TEXT, offsetof(usage_row_t, source) }, { AS_TEXT, offsetof(usage_row_t, operation) },
+    { AS_TEXT, offsetof(usage_row_t, agent) }, { AS_TEXT, offsetof(usage_row_t, model) }, { AS_TEXT, offsetof(usage_row_t, provider) },
+    { AS_TEXT, offsetof(usage_row_t, outcome) }, { AS_COUNT, offsetof(usage_row_t, at) }, { AS_COUNT, offsetof(usage_row_t, duration_ms) },
+    { AS_COUNT, offsetof(usage_row_t, first_token_ms) }, { AS_COUNT, offsetof(usage_row_t, input_tokens) },
+    { AS_COUNT, offsetof(usage_row_t, cached_tokens) }, { AS_COUNT, offsetof(usage_row_t, cache_write_tokens) },
+    { AS_COUNT, offsetof(usage_row_t, output_tokens) }, { AS_COUNT, offsetof(usage_row_t, reasoning_tokens) },
+    { AS_COUNT, offsetof(usage_row_t, cost) }, { AS_FLAG, offsetof(usage_row_t, estimated) },
+};
+
+#define NAMES \
+    "usage_id, user_id, key_id, turn_id, source, operation, agent, model, provider, outcome, at, duration_ms, first_token_ms," \
+    " input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_micros, estimated"
+/* One array for each column: two thirds of the time that Postgres takes for an array of JSON objects. */
+#define INSERT_ROWS \
+    "INSERT INTO usage (tenant_id, " NAMES ") SELECT $1::uuid, usage_id, user_id, key_id, turn_id, source, operation, agent, model," \
+    "  provider, outcome, to_timestamp(at::float8 / 1000), duration_ms, first_token_ms, input_tokens, cached_tokens," \
+    "  cache_write_tokens, output_tokens, reasoning_tokens, cost_micros, estimated" \
+    " FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[]," \
+    "  $11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[]," \
+    "  $19::bigint[], $20::bigint[], $21::boolean[]) AS r (" NAMES ")" \
+    " ON CONFLICT DO NOTHING"
+
+/* An element of an array, in quotes. */
+static void put_text(buf_t *b, const char *text)
 {
-    if (value[0] != '\0') {
-        put_text(b, name, value);
+    (void) buf_append(b, "\"", 1);
+    for (size_t n; ; text += n) {
+        n = strcspn(text, "\"\\");
+        (void) buf_append(b, text, n);
+        if (text[n] == '\0') {
+            break;
+        }
+        (void) buf_append(b, "\\", 1);
+        (void) buf_append(b, text + n++, 1);
     }
+    (void) buf_append(b, "\"", 1);
 }
 
-static void put_count(buf_t *b, const char *name, int64_t value)
+static void put_count(buf_t *b, int64_t value)
 {
-    if (value >= 0) {
-        (void) buf_puts(b, name);
-        (void) buf_int(b, value);
+    (void) (value < 0 ? buf_puts(b, "NULL") : buf_int(b, value));
+}
+
+/* Thousands of rows a second: without printf(). */
+static void put_column(buf_t *b, size_t column, const usage_row_t *const *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const char *at = (const char *) rows[i] + columns[column].at;
+
+        (void) buf_append(b, i == 0 ? "{" : ",", 1);
+        switch (columns[column].as) {
+        case AS_ID:
+            (void) buf_puts(b, at[0] != '\0' ? at : "NULL");
+            break;
+        case AS_TEXT:
+            put_text(b, at);
+            break;
+        case AS_COUNT:
+            put_count(b, *(const int64_t *) (const void *) at);
+            break;
+        case AS_FLAG:
+            (void) buf_puts(b, *(const bool *) at ? "t" : "f");
+            break;
+        }
     }
-}
-
-static void put_row(buf_t *b, const usage_row_t *u)
-{
-    (void) buf_puts(b, u->estimated ? "{\"estimated\":true" : "{\"estimated\":false");
-    put_count(b, ",\"at\":", u->at);
-    put_id(b, ",\"usage_id\":", u->id);
-    put_id(b, ",\"user_id\":", u->user);
-    put_id(b, ",\"key_id\":", u->key);
-    put_id(b, ",\"turn_id\":", u->turn);
-    put_text(b, ",\"source\":", u->source);
-    put_text(b, ",\"operation\":", u->operation);
-    put_text(b, ",\"agent\":", u->agent);
-    put_text(b, ",\"model\":", u->model);
-    put_text(b, ",\"provider\":", u->provider);
-    put_text(b, ",\"outcome\":", u->outcome);
-    put_count(b, ",\"duration_ms\":", u->duration_ms);
-    put_count(b, ",\"first_token_ms\":", u->first_token_ms);
-    put_count(b, ",\"input_tokens\":", u->input_tokens);
-    put_count(b, ",\"cached_tokens\":", u->cached_tokens);
-    put_count(b, ",\"cache_write_tokens\":", u->cache_write_tokens);
-    put_count(b, ",\"output_tokens\":", u->output_tokens);
-    put_count(b, ",\"reasoning_tokens\":", u->reasoning_tokens);
-    put_count(b, ",\"cost_micros\":", u->cost);
-    (void) buf_puts(b, "}");
+    (void) buf_append(b, "}", 2);               /* and the 0 */
 }
 
 int co_store_usage_put(arena_t *a, const usage_row_t *const *rows, size_t n)
 {
     pg_batch_t *batch = pg_batch(a, rows[0]->tenant, rows[0]->user[0] != '\0' ? rows[0]->user : NULL);
+    const char *params[1 + SI_COUNT(columns)] = { rows[0]->tenant };
+    size_t      from[SI_COUNT(columns)];
     buf_t       b;
 
     buf_init(&b, USAGE_ROWS_MAX * ROW_BYTES);
-    for (size_t i = 0; i < n; i++) {
-        (void) buf_puts(&b, i == 0 ? "[" : ",");
-        put_row(&b, rows[i]);
+    for (size_t k = 0; k < SI_COUNT(columns); k++) {
+        from[k] = b.n;
+        put_column(&b, k, rows, n);
     }
-    (void) buf_append(&b, "]", 2);              /* and the 0 */
-    pg_add(batch,
-           "INSERT INTO usage (tenant_id, usage_id, user_id, key_id, turn_id, source, operation, agent, model, provider, outcome, at,"
-           "  duration_ms, first_token_ms, input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens,"
-           "  cost_micros, estimated)"
-           " SELECT $1::uuid, usage_id, user_id, key_id, turn_id, source, operation, agent, model, provider, outcome,"
-           "  to_timestamp(at::float8 / 1000), duration_ms, first_token_ms, input_tokens, cached_tokens, cache_write_tokens,"
-           "  output_tokens, reasoning_tokens, cost_micros, estimated"
-           " FROM jsonb_to_recordset($2::jsonb) AS r (usage_id uuid, user_id uuid, key_id uuid, turn_id uuid, source text,"
-           "  operation text, agent text, model text, provider text, outcome text, at bigint, duration_ms bigint,"
-           "  first_token_ms bigint, input_tokens bigint, cached_tokens bigint, cache_write_tokens bigint, output_tokens bigint,"
-           "  reasoning_tokens bigint, cost_micros bigint, estimated boolean)"
-           " ON CONFLICT DO NOTHING",
-           2, rows[0]->tenant, b.p);
+    for (size_t k = 0; k < SI_COUNT(columns); k++) {
+        params[1 + k] = b.p + from[k];
+    }
+    pg_add_list(batch, INSERT_ROWS, SI_COUNT(params), params);
     buf_free(&b);
     return co_store_run(batch, "pg:usage");
 }

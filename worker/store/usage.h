@@ -25,7 +25,7 @@ typedef struct {
     bool    estimated;
 } usage_row_t;
 
-#define USAGE_ROWS_MAX  128     /* in one call of co_store_usage_put() */
+#define USAGE_ROWS_MAX  256     /* in one call of co_store_usage_put() */
 
 /* Writes rows of one tenant; those that are there already stay as they are. SI_EINVAL: Postgres refuses at least one of them, none is written. */
 int co_store_usage_put(arena_t *a, const usage_row_t *const *rows, size_t n);
