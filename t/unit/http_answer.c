@@ -65,6 +65,9 @@ static result_t feed_all_ways(const char *p, size_t n, bool head)
     return whole;
 }
 
+#define OK_HEAD  "HTTP/1.1 200 OK\r\n"
+#define CHUNKED  OK_HEAD "Transfer-Encoding: chunked\r\n\r\n"
+
 static const struct {
     const char *name, *text;
     bool        head;
@@ -79,6 +82,8 @@ static const struct {
     { "the same length twice", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", false, 200, "ok", "-", false, 0 },
     { "chunks", "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n00A;x=\"y\"\r\n0123456789\r\n0\r\n\r\n", false, 200,
       "abc0123456789", "-", false, 0 },
+    { "chunks in a row, some of which are written oddly", CHUNKED "1\r\na\r\n2\r\nb\r\r\n0000001\r\nc\r\n00000001\r\nd\r\n1\ne\r\n1\r\nf\n1;x\r\ng\r\nA\r\n\r\n0\r\n\r\n123\r\n"
+      "1 \r\nh\r\n1\r\ni\r\n0\r\n\r\n1\r\n", false, 200, "ab\rcdefg\r\n0\r\n\r\n123hi", "-", false, 3 },
     { "chunks, LF alone", "HTTP/1.1 200 OK\nTransfer-Encoding:chunked\n\n1 \na\n0\n\n", false, 200, "a", "-", false, 0 },
     { "trailers are passed over", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-A: 2\r\nContent-Length: 9\r\n\r\n", false, 200, "", "-", false, 0 },
     { "until the end", "HTTP/1.1 200 OK\r\nX-A:\r\n\r\nab\r\n\r\ncd", false, 200, "ab\r\n\r\ncd", "", true, 0 },
@@ -95,9 +100,6 @@ static const struct {
       "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n", false, 200, "ab", "-", true, 0 },
     { "101", "HTTP/1.1 101 Switching\r\nContent-Length: 1\r\n\r\nab", false, 101, "ab", "-", true, 0 },
 };
-
-#define OK_HEAD  "HTTP/1.1 200 OK\r\n"
-#define CHUNKED  OK_HEAD "Transfer-Encoding: chunked\r\n\r\n"
 
 static const struct { const char *name, *text, *why; } bad[] = {
     { "nothing", "", "empty reply" },
@@ -130,6 +132,8 @@ static const struct { const char *name, *text, *why; } bad[] = {
     { "a size with a blank before", CHUNKED " 1\r\na\r\n", "malformed chunk" },
     { "a size above 2^63", CHUNKED "80000000000000000\r\na\r\n", "too long" },
     { "a chunk that goes on", CHUNKED "1\r\nab\r\n0\r\n\r\n", "longer than it says" },
+    { "chunks in a row, of which one goes on", CHUNKED "1\r\na\r\n1\r\nab\r\n1\r\na\r\n0\r\n\r\n", "longer than it says" },
+    { "chunks in a row, and a size that is none", CHUNKED "1\r\na\r\n1\r\nb\r\n-1\r\na\r\n0\r\n\r\n", "malformed chunk" },
     { "cut in the head", "HTTP/1.1 200 OK\r\nX", "within the head" },
     { "cut in an interim answer", "HTTP/1.1 100 C\r\n\r\n", "within the head" },
     { "cut in the body", OK_HEAD "Content-Length: 5\r\n\r\nhell", "within the answer" },

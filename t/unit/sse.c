@@ -103,6 +103,9 @@ static const struct {
     { "unknown and miscased fields", "Data: 1\nDATA: 2\n data: 3\ndata : 4\nfoo: 5\ndata: 6\n\n", "<|6|>", -1 },
     { "colons in the value", "data: {\"a\":\"b: c\"}\n\n", "<|{\"a\":\"b: c\"}|>", -1 },
     { "OpenAI's end", "data: {}\n\ndata: [DONE]\n\n", "<|{}|><|[DONE]|>", -1 },
+    { "events of one line, in a row, and what is none of them", "data: 1\n\ndata: 2\r\n\r\ndata:3\n\r\ndata: 4\n\rdata: 5\r6\n\ndata:\n\ndata: \n\ndata: 7\r\r\n\n:\ndata: 8\n\n"
+      "event: a\ndata: 9\n\ndata: 10\n\ndata: 11\ndata: 12\n\ndata: 13\n\n",
+      "<|1|><|2|><|3|><|4|><|5|><||><||><|7|><|8|><a|9|><|10|><|11\n12|><|13|>", -1 },
     { "empty", "", "", -1 },
     { "only line ends", "\n\r\n\r\r\n\n", "", -1 },
 };

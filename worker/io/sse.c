@@ -154,13 +154,35 @@ static int whole_line(sse_t *s, const char *p, const char *eol,
     return rc;
 }
 
+/*
+ * Most of a stream: an event that is one line of data and ends with an empty line, all of it in the input. It is handed out from
+ * there. Returns the bytes used, 0: it is something else or not whole; *rc: fn's.
+ */
+static size_t whole_event(sse_t *s, const char *p, const char *end, int *rc, int (*fn)(const sse_event_t *e, void *arg), void *arg)
+{
+    const char *lf = end - p > 8 && memcmp(p, "data:", 5) == 0 ? memchr(p, '\n', (size_t) (end - p)) : NULL, *from, *to, *last;
+
+    if (lf == NULL || lf + 1 == end || s->line.n > 0 || s->has_data || (size_t) (lf - p) > s->line.max) {
+        return 0;
+    }
+    from = p + 5 + (p[5] == ' ');
+    to = lf[-1] == '\r' ? lf - 1 : lf;
+    last = lf[1] == '\r' && lf + 2 < end ? lf + 2 : lf + 1;
+    if (*last != '\n' || memchr(from, '\r', (size_t) (to - from)) != NULL) {
+        return 0;
+    }
+    *rc = fn(&(sse_event_t) { .event = { s->event.p, s->event.n }, .data = { from, (size_t) (to - from) }, .id = { s->id.p, s->id.n } }, arg);
+    buf_consume(&s->event, s->event.n);
+    return (size_t) (last + 1 - p);
+}
+
 int sse_feed(sse_t *s, const char *p, size_t n, int (*fn)(const sse_event_t *e, void *arg), void *arg)
 {
-    const char *end = p + n;
+    const char *end = p + n, *eol;
     int         rc = 0;
+    size_t      used;
 
     if (!s->bom_done) {
-        size_t used;
         rc = skip_bom(s, p, n, &used);
         p += used;
     }
@@ -173,7 +195,12 @@ int sse_feed(sse_t *s, const char *p, size_t n, int (*fn)(const sse_event_t *e, 
                 continue;
             }
         }
-        const char *eol = find_eol(p, end);
+        used = whole_event(s, p, end, &rc, fn, arg);
+        if (used > 0) {
+            p += used;
+            continue;
+        }
+        eol = find_eol(p, end);
         if (eol == end) {
             return buf_append(&s->line, p, (size_t) (end - p));
         }
