@@ -7,9 +7,10 @@
 #include "llm/openai_read.h"
 #include "tap.h"
 
-#define ROOM  4096
+#define ROOM     4096
+#define NOTHING  "|||0|-1,-1,0,0,0"
 
-/* What came out: names, and pieces as "<kind>text". */
+/* What came out: names, usage, and pieces as "<kind>text". */
 typedef struct {
     int  rc;
     char text[2 * ROOM];
@@ -25,9 +26,13 @@ static void read_with(int (*read)(reply_t *r, str_t data), str_t data, said_t *o
 
     reply_init(&r, arena, "", ROOM);
     out->rc = read(&r, data);
-    n = snprintf(out->text, sizeof out->text, "%s|%s|%s|%d", r.result.id, r.result.model, r.result.finish, r.finished);
+    n = snprintf(out->text, sizeof out->text, "%s|%s|%s|%d|%lld,%lld,%lld,%lld,%lld", r.result.id, r.result.model, r.result.finish, r.finished,
+                 (long long) r.result.input_tokens, (long long) r.result.output_tokens, (long long) r.result.reasoning_tokens,
+                 (long long) r.result.cached_tokens, (long long) r.result.cache_write_tokens);
     while (reply_next(&r, &ev)) {
-        n += snprintf(out->text + n, sizeof out->text - (size_t) n, "<%d>%.*s", ev.kind, (int) ev.text.n, ev.text.p);
+        const char *id = ev.kind == CHAT_CALL && strlen(ev.id) < UUID_LEN ? ev.id : "";        /* a longer one is made up */
+
+        n += snprintf(out->text + n, sizeof out->text - (size_t) n, "<%d%s.%s>%.*s", ev.kind, id, ev.kind == CHAT_CALL ? ev.name : "", STR_ARG(ev.text));
     }
     reply_free(&r);
 }
@@ -48,7 +53,7 @@ static int compare(str_t data)
 
     read_with(openai_read_fast, data, &fast);
     if (fast.rc == 0) {
-        return strcmp(fast.text, "|||0") == 0 ? 0 : -1;
+        return strcmp(fast.text, NOTHING) == 0 ? 0 : -1;
     }
     read_with(read_long, data, &slow);
     return data.p[0] == '{' && fast.rc == 1 && slow.rc == 0 && strcmp(fast.text, slow.text) == 0 ? 1 : -1;
@@ -67,16 +72,28 @@ static const char *const usual[] = {
     "{ \"choices\" : [ { \"delta\" : { \"content\" : \"x\" } , \"stop_reason\" : null , \"token_ids\" : null } ] , \"error\" : null }",
     "{\"choices\":[{\"index\":0}]}", "{\"choices\":[{}]}", "{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"model\":\"m\"}",
     "{\"choices\":[{\"delta\":{\"content\":\"end\"},\"finish_reason\":\"length\"}]}", "{\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}",
-    "{\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}]}",
+    "{\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}]}", "{\"choices\":[]}", CHUNK("", "\"tool_calls\":[]"), "{\"choices\":[{\"index\":0}],\"usage\":{}}",
+    "{\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":22,\"total_tokens\":33,\"prompt_tokens_details\":{\"cached_tokens\":4,\"audio_tokens\":0},"
+    "\"completion_tokens_details\":{\"reasoning_tokens\":5,\"audio_tokens\":0,\"accepted_prediction_tokens\":null}}}",
+    "{\"choices\":[],\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":22,\"total_tokens\":40,\"reasoning_tokens\":7,\"prompt_tokens_details\":null,\"completion_tokens_details\":{},"
+    "\"prompt_cache_hit_tokens\":3,\"cached_tokens\":6,\"cache_creation_input_tokens\":2,\"num_sources_used\":0}}",
+    "{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1000000001,\"completion_tokens\":1000000000}}",
+    "{\"choices\":[],\"usage\":{\"prompt_tokens\":1000000000,\"completion_tokens\":2,\"prompt_tokens_details\":{\"cache_write_tokens\":9}}}",
+    CHUNK("", "\"tool_calls\":[{\"index\":0,\"id\":\"k\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\"\"}}]"),
+    CHUNK("", "\"content\":\"a\",\"tool_calls\":[{\"index\":3,\"id\":\"\",\"function\":{\"name\":\"\",\"arguments\":\"x\"}}]"),
+    "{\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":1,\"id\":null,\"function\":{\"name\":\"f\"}}]},\"finish_reason\":\"tool_calls\"}]}",
 };
 
 static const char *const other[] = {
     CHUNK("", "\"content\":\"a\",\"content\":\"b\""), CHUNK("\"id\":\"2\",", "\"content\":\"a\""), CHUNK("", "\"content\":[]"),
-    CHUNK("", "\"tool_calls\":[]"), CHUNK("", "\"content\":\"\\ud800\""), CHUNK("", "\"content\":\"\\ude00\""), CHUNK("", "\"content\":\"\\u0000\""),
+    CHUNK("", "\"tool_calls\":[{}]"), CHUNK("", "\"content\":\"\\ud800\""), CHUNK("", "\"content\":\"\\ude00\""), CHUNK("", "\"content\":\"\\u0000\""),
     CHUNK("", "\"content\":\"\\ud83d\\u0041\""), CHUNK("", "\"content\":\"\xff\""), CHUNK("", "\"content\":\"\xed\xa0\x80\""), CHUNK("", "\"content\":\"\\x\""),
-    CHUNK("", "\"content\":\"\n\""), CHUNK("\"n\":1,", "\"content\":\"a\""), CHUNK("", "\"content\":\"a\"") "{}", "{}", "", "[]", "null", "{\"choices\":[]}",
+    CHUNK("", "\"content\":\"\n\""), CHUNK("\"n\":1,", "\"content\":\"a\""), CHUNK("", "\"content\":\"a\"") "{}", "{}", "", "[]", "null", "{\"object\":\"error\",\"choices\":[]}",
     "{\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}", "{\"choices\":[{\"index\":0.5}]}", "{\"choices\":[{\"index\":00}]}", "{\"choices\":[{\"index\":-0}]}",
-    "{\"choices\":[{\"index\":0,\"finish_reason\":\"st\\u006fp\"}]}", "{\"choices\":[{\"index\":0}],\"usage\":{}}", "{\"choices\":[{\"index\":0}],\"error\":{}}",
+    "{\"choices\":[{\"index\":0,\"finish_reason\":\"st\\u006fp\"}]}", "{\"choices\":[],\"usage\":{\"prompt_tokens\":1.5}}", "{\"choices\":[{\"index\":0}],\"error\":{}}",
+    "{\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"prompt_tokens\":2}}", "{\"choices\":[],\"usage\":{\"prompt_t\\u006fkens\":1}}", "{\"choices\":[],\"usage\":{\"x\":{}}}",
+    CHUNK("", "\"tool_calls\":[{\"index\":0},{\"index\":1}]"), CHUNK("", "\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":{}}}]"),
+    CHUNK("", "\"tool_calls\":[{\"index\":-1}]"), CHUNK("", "\"tool_calls\":[{\"index\":0,\"extra_content\":{}}]"),
     "{\"choices\":[{\"index\":0},{\"index\":0}]}", "{\"choices\":[{\"index\":0}],\"created\":9999999999999999999999}", "{\"id\":\"x\"}", "{\"choices\":[{\"index\":0}],}",
 };
 
@@ -124,7 +141,7 @@ static void test_length(void)
     memcpy(text + head - 2 + 3000, "\"}}]}", 6);
     is_int(compare(str_of(text)), 1, "one without, whole");
     read_with(openai_read_fast, str_of("{\"choices\":[{\"delta\":{\"content\":\"x\"}}]}"), &said);
-    is_str(said.text, "|||0<0>x", "as a piece of text");
+    is_str(said.text, NOTHING "<0.>x", "as a piece of text");
 }
 
 int main(void)

@@ -65,12 +65,13 @@ void buf_commit(buf_t *b, size_t n)
 
 int buf_append(buf_t *b, const void *p, size_t n)
 {
-    char *to;
+    size_t used = b->mem != NULL ? (size_t) (b->p - b->mem) + b->n : 0;
+    char  *to;
 
     if (n == 0) {
         return SI_OK;
     }
-    to = buf_reserve(b, n);
+    to = n <= b->cap - used && n <= b->max - b->n ? b->p + b->n : buf_reserve(b, n);     /* most find room */
     if (to == NULL) {
         return SI_ENOMEM;
     }

@@ -143,6 +143,9 @@ static void read_some(http_t *h)
         if (!take(h, (size_t) n) || ((size_t) n < room && h->conn->easy == NULL)) {
             break;
         }
+        if (i == 0 && (size_t) n == room) {     /* much is coming: not to be moved with each read */
+            (void) buf_reserve(&h->in, (READS_PER_EVENT - 1) * HTTP_READ_BYTES);
+        }
     }
 }
 

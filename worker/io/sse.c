@@ -128,13 +128,11 @@ static int skip_bom(sse_t *s, const char *p, size_t n, size_t *used)
     return s->bom == 3 ? 0 : buf_append(&s->line, bom, (size_t) s->bom);
 }
 
-static const char *find_eol(const char *p, const char *end)
+static const char *find(const char *p, const char *end, char c)
 {
-    const char *lf = memchr(p, '\n', (size_t) (end - p)), *cr;
+    const char *at = memchr(p, c, (size_t) (end - p));
 
-    end = lf != NULL ? lf : end;
-    cr = memchr(p, '\r', (size_t) (end - p));
-    return cr != NULL ? cr : end;
+    return at != NULL ? at : end;
 }
 
 /* One line that ends at `eol`: as a whole in the input (the common case, not copied) or begun in s->line. */
@@ -156,9 +154,10 @@ static int whole_line(sse_t *s, const char *p, const char *eol,
 
 /*
  * Most of a stream: an event that is one line of data and ends with an empty line, all of it in the input. It is handed out from
- * there. Returns the bytes used, 0: it is something else or not whole; *rc: fn's.
+ * there. cr: the next CR. Returns the bytes used, 0: it is something else or not whole; *rc: fn's.
  */
-static size_t whole_event(sse_t *s, const char *p, const char *end, int *rc, int (*fn)(const sse_event_t *e, void *arg), void *arg)
+static size_t whole_event(sse_t *s, const char *p, const char *end, const char *cr, int *rc,
+                          int (*fn)(const sse_event_t *e, void *arg), void *arg)
 {
     const char *lf = end - p > 8 && memcmp(p, "data:", 5) == 0 ? memchr(p, '\n', (size_t) (end - p)) : NULL, *from, *to, *last;
 
@@ -168,17 +167,19 @@ static size_t whole_event(sse_t *s, const char *p, const char *end, int *rc, int
     from = p + 5 + (p[5] == ' ');
     to = lf[-1] == '\r' ? lf - 1 : lf;
     last = lf[1] == '\r' && lf + 2 < end ? lf + 2 : lf + 1;
-    if (*last != '\n' || memchr(from, '\r', (size_t) (to - from)) != NULL) {
+    if (*last != '\n' || cr < to) {
         return 0;
     }
     *rc = fn(&(sse_event_t) { .event = { s->event.p, s->event.n }, .data = { from, (size_t) (to - from) }, .id = { s->id.p, s->id.n } }, arg);
-    buf_consume(&s->event, s->event.n);
+    if (s->event.n > 0) {
+        buf_consume(&s->event, s->event.n);
+    }
     return (size_t) (last + 1 - p);
 }
 
 int sse_feed(sse_t *s, const char *p, size_t n, int (*fn)(const sse_event_t *e, void *arg), void *arg)
 {
-    const char *end = p + n, *eol;
+    const char *end = p + n, *cr = p, *eol;
     int         rc = 0;
     size_t      used;
 
@@ -195,12 +196,13 @@ int sse_feed(sse_t *s, const char *p, size_t n, int (*fn)(const sse_event_t *e, 
                 continue;
             }
         }
-        used = whole_event(s, p, end, &rc, fn, arg);
+        cr = cr <= p ? find(p, end, '\r') : cr;         /* most streams have none: it is not looked for in each line */
+        used = whole_event(s, p, end, cr, &rc, fn, arg);
         if (used > 0) {
             p += used;
             continue;
         }
-        eol = find_eol(p, end);
+        eol = find(p, cr, '\n');
         if (eol == end) {
             return buf_append(&s->line, p, (size_t) (end - p));
         }

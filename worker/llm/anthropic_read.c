@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/util.h"
+#include "llm/same.h"
 
 typedef enum { BLOCK_NONE, BLOCK_SAID, BLOCK_THINKING, BLOCK_CALL, BLOCK_OTHER } block_t;
 
@@ -253,6 +254,25 @@ static int read_event(reply_t *r, state_t *st, str_t type, const json_t *v)
     return str_is(type, "error") || (type.n == 0 && json_object_get(v, "error") != NULL) ? read_error(r, v) : 0;
 }
 
+/* A delta that names itself and is a piece of one thing; the name of the SSE event says nothing then. */
+static void learn(reply_t *r, const state_t *st, const json_t *v, str_t data)
+{
+    static const struct { const char *type, *member; chat_kind_t kind; } pieces[] = {
+        { "text_delta", "text", CHAT_TEXT }, { "thinking_delta", "thinking", CHAT_REASONING }, { "input_json_delta", "partial_json", CHAT_ARGS },
+    };
+    const json_t *d = json_object_get(v, "delta");
+    str_t         type = json_str(d, "type", STR_NULL);
+
+    for (size_t i = 0; i < SI_COUNT(pieces) && str_is(json_str(v, "type", STR_NULL), "content_block_delta"); i++) {
+        const same_member_t member = { str_of(pieces[i].member), 2, false };
+        bool                args = pieces[i].kind == CHAT_ARGS;
+
+        if (str_is(type, pieces[i].type) && (!args || st->block == BLOCK_CALL)) {
+            same_learn_members(r, data, args ? reply_args : same_text, args ? st->call : pieces[i].kind, json_str(d, pieces[i].member, STR_NULL), &member, 1);
+        }
+    }
+}
+
 int anthropic_read_event(reply_t *r, str_t type, str_t data)
 {
     json_t *v;
@@ -261,11 +281,18 @@ int anthropic_read_event(reply_t *r, str_t type, str_t data)
     if (r->done || data.n == 0 || str_is(data, "[DONE]")) {     /* a relay's; it proves nothing */
         return 0;
     }
+    rc = same_read(r, data);
+    if (rc != 0) {
+        return SI_MIN(rc, 0);
+    }
     v = reply_object(r, data, &rc);
     if (v == NULL) {
         return rc;
     }
     rc = read_event(r, state_of(r), json_str(v, "type", type), v);
+    if (rc == 0) {
+        learn(r, state_of(r), v, data);
+    }
     json_decref(v);
     return rc;
 }

@@ -2,6 +2,7 @@
 #include "base/util.h"
 #include "io/aws_creds.h"
 #include "llm/bedrock.h"
+#include "llm/same.h"
 
 /* The calls of tools in a stream, by their content blocks. */
 typedef struct {
@@ -223,16 +224,40 @@ static int read_event(reply_t *r, str_t type, const json_t *v)
     return is_exception(type) ? reply_error(r, exception_status(type), reply_message_of(v)) : 0;
 }
 
+/* A delta that is a piece of one thing; "p" makes the events as long as each other. */
+static void learn(reply_t *r, const json_t *v, str_t data)
+{
+    const json_t *d = json_object_get(v, "delta"), *thought = json_object_get(d, "reasoningContent"), *use = json_object_get(d, "toolUse");
+    bool          text = json_object_get(d, "text") != NULL;
+    const json_t *in = use != NULL ? use : thought != NULL ? thought : d;
+    const char   *name = use != NULL ? "input" : "text";
+    same_member_t members[] = { { str_of(name), text ? 2 : 3, false }, { STR("p"), 1, false } };
+    int           call = use != NULL ? find_call(r->state, json_integer_value(json_object_get(v, "contentBlockIndex"))) : 0;
+
+    if (text + (use != NULL) + (thought != NULL) == 1 && json_object_size(thought) <= 1 && call >= 0) {
+        same_learn_members(r, data, use != NULL ? reply_args : same_text, use != NULL ? (uint32_t) call : text ? CHAT_TEXT : CHAT_REASONING,
+                           json_str(in, name, STR_NULL), members, SI_COUNT(members));
+    }
+}
+
 int bedrock_read_event(reply_t *r, str_t type, str_t data)
 {
+    bool        delta = str_is(type, "contentBlockDelta");
     const char *why;
-    json_t     *v = json_parse_loose(r->arena, data, &why);
-    int         rc;
+    json_t     *v;
+    int         rc = same_read(r, delta ? data : STR(""));
 
+    if (rc != 0) {
+        return SI_MIN(rc, 0);
+    }
+    v = json_parse_loose(r->arena, data, &why);
     if (v == NULL && !is_exception(type)) {
         return reply_malformed(r, why);
     }
     rc = json_is_object(v) || is_exception(type) ? read_event(r, type, v) : reply_malformed(r, "an event is no JSON object");
+    if (rc == 0 && delta) {
+        learn(r, v, data);
+    }
     json_decref(v);
     /* The usage comes before the end or behind it; there is no other end marker. */
     r->done = r->finished && r->result.input_tokens >= 0;

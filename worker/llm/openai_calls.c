@@ -2,10 +2,8 @@
 
 #include "llm/args.h"
 
-#define NO_INDEX  (-1)
-
 typedef struct {
-    int64_t     index;              /* theirs, or NO_INDEX */
+    int64_t     index;              /* theirs, or OPENAI_NO_INDEX */
     const char *id;                 /* "" until it is known */
     uint32_t    ours;
     bool        said;               /* begun for the reader: with its name, or with its arguments */
@@ -17,55 +15,80 @@ typedef struct {
     call_t calls[CHAT_CALLS];
 } calls_t;
 
+static calls_t *calls_of(reply_t *r)
+{
+    if (r->state == NULL) {
+        r->state = arena_calloc(r->arena, sizeof(calls_t));
+    }
+    return r->state;
+}
+
 /* The call that a piece goes on with; NULL: it begins one. */
-static call_t *goes_on(calls_t *s, int64_t index, str_t id, str_t name)
+static call_t *goes_on(calls_t *s, const openai_piece_t *p)
 {
     call_t *c = NULL;
 
     for (size_t i = s->n; i > 0 && c == NULL; i--) {
-        c = index == NO_INDEX || s->calls[i - 1].index == index ? &s->calls[i - 1] : NULL;
+        c = p->index == OPENAI_NO_INDEX || s->calls[i - 1].index == p->index ? &s->calls[i - 1] : NULL;
     }
-    if (c == NULL || (id.n > 0 && c->id[0] != '\0' && !str_is(id, c->id))) {
+    if (c == NULL || (p->id.n > 0 && c->id[0] != '\0' && !str_is(p->id, c->id))) {
         return NULL;
     }
-    return id.n == 0 && name.n > 0 && args_whole(&c->args) ? NULL : c;
+    return p->id.n == 0 && p->name.n > 0 && args_whole(&c->args) ? NULL : c;
 }
 
-static int add_args(reply_t *r, call_t *c, const json_t *args)
+bool openai_goes_on(const reply_t *r, const openai_piece_t *p, uint32_t *which)
 {
-    str_t piece = reply_string(args);
+    calls_t      *s = r->state;
+    const call_t *c = s != NULL && (p->id.n > 0 || p->name.n == 0) && p->seal.n == 0 ? goes_on(s, p) : NULL;
 
-    if (json_is_object(args)) {
-        piece = str_of(json_text(r->arena, args));
-    }
-    args_follow(&c->args, piece);
-    return reply_args(r, c->ours, piece);
+    *which = c != NULL ? (uint32_t) (c - s->calls) : 0;
+    return c != NULL && c->said;
 }
 
-/* One piece: `f` has name and arguments. */
-static int read_piece(reply_t *r, int64_t index, str_t id, const json_t *f, const json_t *extra)
+int openai_more_args(reply_t *r, uint32_t which, str_t args)
 {
-    calls_t *s = r->state;
-    str_t    name = json_str(f, "name", STR_NULL), seal = json_str(json_object_get(extra, "google"), "thought_signature", STR_NULL);
-    call_t  *c = goes_on(s, index, id, name);
+    call_t *c = &calls_of(r)->calls[which];
+
+    args_follow(&c->args, args);
+    return reply_args(r, c->ours, args);
+}
+
+int openai_read_piece(reply_t *r, const openai_piece_t *p)
+{
+    calls_t *s = calls_of(r);
+    call_t  *c = goes_on(s, p);
     int      rc = 0;
 
     if (c == NULL) {
         if (s->n == CHAT_CALLS) {
-            return reply_call(r, id, name, &(uint32_t) { 0 });      /* says that there are too many */
+            return reply_call(r, p->id, p->name, &(uint32_t) { 0 });    /* says that there are too many */
         }
         c = &s->calls[s->n++];
-        *c = (call_t) { .index = index, .id = "" };
+        *c = (call_t) { .index = p->index, .id = "" };
     }
-    if (id.n > 0 && c->id[0] == '\0') {
-        c->id = arena_dup(r->arena, id.p, id.n);
+    if (p->id.n > 0 && c->id[0] == '\0') {
+        c->id = arena_dup(r->arena, p->id.p, p->id.n);
     }
-    if (!c->said && (name.n > 0 || reply_string(json_object_get(f, "arguments")).n > 0)) {
+    if (!c->said && (p->name.n > 0 || (p->args.n > 0 && !p->object))) {
         c->said = true;
-        rc = reply_call(r, str_of(c->id), name, &c->ours);
+        rc = reply_call(r, str_of(c->id), p->name, &c->ours);
     }
-    rc = rc != 0 || !c->said ? rc : add_args(r, c, json_object_get(f, "arguments"));
-    return rc != 0 || !c->said ? rc : reply_text(r, CHAT_SIGNATURE, seal);
+    rc = rc != 0 || !c->said ? rc : openai_more_args(r, (uint32_t) (c - s->calls), p->args);
+    return rc != 0 || !c->said ? rc : reply_text(r, CHAT_SIGNATURE, p->seal);
+}
+
+/* `f` has name and arguments. */
+static int read_call(reply_t *r, int64_t index, str_t id, const json_t *f, const json_t *extra)
+{
+    const json_t  *args = json_object_get(f, "arguments");
+    openai_piece_t p = { index, id, json_str(f, "name", STR_NULL), reply_string(args),
+                         json_str(json_object_get(extra, "google"), "thought_signature", STR_NULL), json_is_object(args) };
+
+    if (p.object) {
+        p.args = str_of(json_text(r->arena, args));
+    }
+    return openai_read_piece(r, &p);
 }
 
 int openai_read_calls(reply_t *r, const json_t *delta, bool whole)
@@ -74,20 +97,14 @@ int openai_read_calls(reply_t *r, const json_t *delta, bool whole)
     size_t        i;
     int           rc = 0;
 
-    if (!json_is_array(list) && !json_is_object(old)) {
-        return 0;
-    }
-    if (r->state == NULL) {
-        r->state = arena_calloc(r->arena, sizeof(calls_t));
-    }
     json_array_foreach(list, i, v) {
         const json_t *index = json_object_get(v, "index");
-        int64_t       at = whole ? (int64_t) i : json_is_integer(index) ? (int64_t) json_integer_value(index) : NO_INDEX;
+        int64_t       at = whole ? (int64_t) i : json_is_integer(index) ? (int64_t) json_integer_value(index) : OPENAI_NO_INDEX;
 
-        rc = rc != 0 ? rc : read_piece(r, at, json_str(v, "id", STR_NULL), json_object_get(v, "function"), json_object_get(v, "extra_content"));
+        rc = rc != 0 ? rc : read_call(r, at, json_str(v, "id", STR_NULL), json_object_get(v, "function"), json_object_get(v, "extra_content"));
     }
     if (json_is_object(old) && json_array_size(list) == 0) {
-        rc = rc != 0 ? rc : read_piece(r, NO_INDEX, STR_NULL, old, NULL);
+        rc = rc != 0 ? rc : read_call(r, OPENAI_NO_INDEX, STR_NULL, old, NULL);
     }
     return rc;
 }

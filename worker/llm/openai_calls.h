@@ -13,6 +13,20 @@
 
 #include "llm/reply.h"
 
+#define OPENAI_NO_INDEX  (-1)
+
+typedef struct {
+    int64_t index;                  /* theirs, or OPENAI_NO_INDEX */
+    str_t   id, name, args, seal;   /* n == 0: not in this piece */
+    bool    object;                 /* the arguments were no text: they begin no call */
+} openai_piece_t;
+
+/* Whether the piece is certain to go on with a call that has begun, and so does any that differs in its arguments alone: *which. */
+bool openai_goes_on(const reply_t *r, const openai_piece_t *p, uint32_t *which);
+/* More arguments of that call. */
+int openai_more_args(reply_t *r, uint32_t which, str_t args);
+/* One piece. 0, or SI_E* with r->err. */
+int openai_read_piece(reply_t *r, const openai_piece_t *p);
 /* The calls in a delta, or in a whole message (each complete then). 0, or SI_E* with r->err. */
 int openai_read_calls(reply_t *r, const json_t *delta, bool whole);
 /* The answer has its finish: a call without arguments has none to come. */

@@ -1,5 +1,5 @@
 /*
- * Private to openai_read.c: the chunk that most of a stream consists of, a piece of text or of reasoning and nothing else,
+ * Private to openai_read.c: the chunks that a stream consists of, a piece of text, of reasoning or of a call, its finish and its usage,
  * read without a tree: a tenth of the time that jansson takes. It takes what it can read for certain and leaves the rest.
  */
 #ifndef SI_OPENAI_FAST_H

@@ -5,6 +5,7 @@
 #include "base/util.h"
 #include "llm/openai_calls.h"
 #include "llm/openai_fast.h"
+#include "llm/same.h"
 
 /* Errors */
 
@@ -147,25 +148,31 @@ static int64_t count_of(const json_t *usage, const json_t *details, const char *
     return v;
 }
 
+void openai_read_usage(reply_t *r, const openai_usage_t *u)
+{
+    int64_t hidden = u->reasoning > 0 && u->total >= 0 && u->total - u->in - u->out == u->reasoning ? u->reasoning : 0;
+
+    if (u->in >= 0 && u->out >= 0) {
+        r->result.input_tokens = u->in;
+        r->result.output_tokens = u->out + hidden;
+        r->result.reasoning_tokens = u->reasoning;
+        r->result.cached_tokens = u->cached;
+        r->result.cache_write_tokens = u->written;
+    }
+}
+
 static void read_usage(reply_t *r, const json_t *u)
 {
-    int64_t in = reply_count(u, "prompt_tokens"), out = reply_count(u, "completion_tokens"), total = reply_count(u, "total_tokens");
-    const json_t *in_details = json_object_get(u, "prompt_tokens_details"), *out_details = json_object_get(u, "completion_tokens_details");
-    int64_t reasoning = count_of(u, out_details, (const char *[]) { "reasoning_tokens", NULL });
+    const json_t  *in = json_object_get(u, "prompt_tokens_details"), *out = json_object_get(u, "completion_tokens_details");
+    openai_usage_t said = {
+        .in = reply_count(u, "prompt_tokens"), .out = reply_count(u, "completion_tokens"), .total = reply_count(u, "total_tokens"),
+        .reasoning = count_of(u, out, (const char *[]) { "reasoning_tokens", NULL }),
+        /* OpenAI and most; DeepSeek; gateways in front of Anthropic; Mistral. */
+        .cached = count_of(u, in, (const char *[]) { "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens", "num_cached_tokens", NULL }),
+        .written = count_of(u, in, (const char *[]) { "cache_write_tokens", "cache_creation_input_tokens", NULL }),
+    };
 
-    if (in < 0 || out < 0) {
-        return;
-    }
-    if (reasoning > 0 && total >= 0 && total - in - out == reasoning) {
-        out += reasoning;
-    }
-    r->result.input_tokens = in;
-    r->result.output_tokens = out;
-    r->result.reasoning_tokens = reasoning;
-    /* OpenAI and most; DeepSeek; gateways in front of Anthropic; Mistral. */
-    r->result.cached_tokens = count_of(u, in_details, (const char *[]) { "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens",
-                                                                         "num_cached_tokens", NULL });
-    r->result.cache_write_tokens = count_of(u, in_details, (const char *[]) { "cache_write_tokens", "cache_creation_input_tokens", NULL });
+    openai_read_usage(r, &said);
 }
 
 static void read_common(reply_t *r, const json_t *v)
@@ -236,6 +243,7 @@ static str_t trim(str_t s)
 
 int openai_read_event(reply_t *r, str_t type, str_t data)
 {
+    bool    error = str_is(type, "error");
     json_t *v;
     int     rc;
 
@@ -247,7 +255,8 @@ int openai_read_event(reply_t *r, str_t type, str_t data)
         r->done = true;
         return openai_end_calls(r);     /* some say of no end why it came */
     }
-    rc = str_is(type, "error") ? 0 : openai_read_fast(r, data);
+    rc = error ? 0 : same_read(r, data);
+    rc = rc != 0 || error ? rc : openai_read_fast(r, data);
     if (rc != 0) {
         return rc < 0 ? rc : 0;
     }
@@ -255,9 +264,9 @@ int openai_read_event(reply_t *r, str_t type, str_t data)
     if (v == NULL) {
         return rc;
     }
-    if (str_is(type, "error")) {
-        const json_t *error = json_object_get(v, "error");
-        rc = read_error(r, v, error != NULL ? error : v);
+    if (error) {
+        const json_t *inner = json_object_get(v, "error");
+        rc = read_error(r, v, inner != NULL ? inner : v);
     } else {
         rc = read_chunk(r, v, "delta");
     }

@@ -19,6 +19,12 @@
 /* As format.h says. */
 int openai_read_event(reply_t *r, str_t type, str_t data);
 int openai_read_whole(reply_t *r, str_t body);
+/* What a usage says; -1: nothing (in, out, total), of the others 0. */
+typedef struct {
+    int64_t in, out, total, reasoning, cached, written;
+} openai_usage_t;
+
+void openai_read_usage(reply_t *r, const openai_usage_t *u);
 /* A finish_reason; one without bytes is none. */
 int openai_read_finish(reply_t *r, str_t reason);
 /* The HTTP status that an error object of OpenAI's stands for, also within a stream; 0: it does not say. */

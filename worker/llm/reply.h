@@ -21,6 +21,7 @@ typedef struct {
     bool         done;              /* the end marker has come, if the format has one */
     bool         lenient;           /* the stream is over: half an event is not malformed but cut */
     void        *state;             /* the format's own, in the arena; NULL at first */
+    struct same *same;              /* same.h's, likewise */
     llm_result_t result;
     llm_error_t  err;               /* when reading failed */
 } reply_t;

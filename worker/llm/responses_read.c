@@ -2,6 +2,7 @@
 
 #include "base/util.h"
 #include "llm/openai_read.h"
+#include "llm/same.h"
 
 #define ITEMS  1024                 /* output items of an answer, at most */
 
@@ -281,6 +282,28 @@ static int read_object(reply_t *r, str_t type, const json_t *v)
     return 0;
 }
 
+/* A piece of one thing, which names itself; the events are numbered, and as long as each other. */
+static void learn(reply_t *r, const json_t *v, str_t data)
+{
+    static const struct { const char *type; chat_kind_t kind; } pieces[] = {
+        { "response.output_text.delta", CHAT_TEXT }, { "response.reasoning_summary_text.delta", CHAT_REASONING },
+        { "response.reasoning_text.delta", CHAT_REASONING }, { "response.refusal.delta", CHAT_REFUSAL },
+        { "response.function_call_arguments.delta", CHAT_ARGS },
+    };
+    static const same_member_t members[] = { { { "delta", 5 }, 1, false }, { { "sequence_number", 15 }, 1, true }, { { "obfuscation", 11 }, 1, false } };
+    const item_t *item = item_of(r, v);
+    str_t         type = json_str(v, "type", STR_NULL);
+
+    for (size_t i = 0; i < SI_COUNT(pieces) && type.n > 0; i++) {
+        bool args = pieces[i].kind == CHAT_ARGS;
+
+        if (str_is(type, pieces[i].type) && (!args || item->call)) {
+            same_learn_members(r, data, args ? reply_args : same_text, args ? item->index : pieces[i].kind, json_str(v, "delta", STR_NULL),
+                               members, SI_COUNT(members));
+        }
+    }
+}
+
 int responses_read_event(reply_t *r, str_t type, str_t data)
 {
     json_t *v;
@@ -293,11 +316,18 @@ int responses_read_event(reply_t *r, str_t type, str_t data)
         r->done = r->finished;      /* it alone ends nothing */
         return 0;
     }
+    rc = same_read(r, data);
+    if (rc != 0) {
+        return SI_MIN(rc, 0);
+    }
     v = reply_object(r, data, &rc);
     if (v == NULL) {
         return rc;
     }
     rc = read_object(r, type, v);
+    if (rc == 0) {
+        learn(r, v, data);
+    }
     json_decref(v);
     return rc;
 }
