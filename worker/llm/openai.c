@@ -51,9 +51,9 @@ static bool takes_points(const llm_request_t *q)
 }
 
 /* As OpenRouter and LiteLLM have it, after Anthropic: on a part of a message, or a tool. */
-static void put_point(json_t *v, const char *ttl)
+static json_t *cache_point(const char *ttl)
 {
-    json_object_set_new(v, "cache_control", json_pack("{s:s,s:s*}", "type", "ephemeral", "ttl", ttl));
+    return json_pack("{s:s,s:s*}", "type", "ephemeral", "ttl", ttl);
 }
 
 static json_t *content_part(arena_t *a, const chat_part_t *p, llm_error_t *err)
@@ -106,7 +106,7 @@ static json_t *content_of(arena_t *a, const chat_message_t *m, bool points, llm_
             json_array_append_new(list, one);
         }
         if (one != NULL && points && m->parts[i].cache) {
-            put_point(one, m->parts[i].cache_ttl);
+            json_object_set_new(one, "cache_control", cache_point(m->parts[i].cache_ttl));
         }
     }
     return list;
@@ -131,7 +131,7 @@ static int put_result(list_of_messages_t *messages, arena_t *a, const chat_part_
     content = body_str(text);
     if (points && point != NULL) {
         content = json_pack("[{s:s,s:o}]", "type", "text", "text", content);
-        put_point(json_array_get(content, 0), point->cache_ttl);
+        json_object_set_new(json_array_get(content, 0), "cache_control", cache_point(point->cache_ttl));
     }
     add(messages, json_pack("{s:s,s:s,s:o}", "role", "tool", "tool_call_id", p->id, "content", content));
     return 0;
@@ -223,37 +223,42 @@ static int put_messages(buf_t *b, arena_t *a, const llm_request_t *q, llm_error_
 
 /* Options */
 
-static int put_tools(json_t *body, arena_t *a, const chat_options_t *o, bool points, llm_error_t *err)
+/* As text like messages: a schema is JSON of the client's, as long as it wants to have it. */
+static int put_tool(buf_t *b, const chat_tool_t *t, bool points)
+{
+    bool    about = t->description != NULL && t->description[0] != '\0';
+    json_t *end = points && t->cache ? cache_point(t->cache_ttl) : NULL;
+    int     rc = buf_puts(b, "{\"type\":\"function\",\"function\":{\"name\":");
+
+    rc = rc != 0 ? rc : buf_json_str(b, str_of(t->name));
+    rc = rc != 0 || !about ? rc : buf_puts(b, ",\"description\":");
+    rc = rc != 0 || !about ? rc : buf_json_str(b, str_of(t->description));
+    rc = rc != 0 || t->schema.n == 0 ? rc : buf_puts(b, ",\"parameters\":");
+    rc = rc != 0 ? rc : buf_append(b, t->schema.p, t->schema.n);
+    rc = rc != 0 ? rc : buf_puts(b, t->strict ? ",\"strict\":true}" : "}");
+    rc = rc != 0 || end == NULL ? rc : buf_puts(b, ",\"cache_control\":");
+    rc = rc != 0 || end == NULL ? rc : json_dump(b, end);
+    json_decref(end);
+    return rc != 0 ? rc : buf_puts(b, "}");
+}
+
+static int put_tools(buf_t *b, const chat_options_t *o, bool points)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < o->ntools; i++) {
+        rc = rc != 0 ? rc : buf_puts(b, i == 0 ? ",\"tools\":[" : ",");
+        rc = rc != 0 ? rc : put_tool(b, &o->tools[i], points);
+    }
+    return rc != 0 || o->ntools == 0 ? rc : buf_puts(b, "]");
+}
+
+static void put_choice(json_t *body, const chat_options_t *o)
 {
     static const char *const words[] = { [CHOICE_NONE] = "none", [CHOICE_ANY] = "required" };
-    json_t *tools = json_array(), *f, *schema;
 
     if (o->ntools == 0) {
-        json_decref(tools);
-        return 0;
-    }
-    json_object_set_new(body, "tools", tools);
-    for (size_t i = 0; i < o->ntools; i++) {
-        const chat_tool_t *t = &o->tools[i];
-
-        f = json_pack("{s:s}", "name", t->name);
-        json_array_append_new(tools, json_pack("{s:s,s:o}", "type", "function", "function", f));
-        if (points && t->cache) {
-            put_point(json_array_get(tools, i), t->cache_ttl);
-        }
-        if (t->description != NULL && t->description[0] != '\0') {
-            json_object_set_new(f, "description", json_string(t->description));
-        }
-        if (t->schema.n > 0) {
-            schema = body_object(a, t->schema, KIND, "schema", err);
-            if (schema == NULL) {
-                return SI_EINVAL;
-            }
-            json_object_set_new(f, "parameters", schema);
-        }
-        if (t->strict) {
-            json_object_set_new(f, "strict", json_true());
-        }
+        return;
     }
     if (o->choice != CHOICE_AUTO) {
         json_object_set_new(body, "tool_choice", o->choice == CHOICE_ONE
@@ -262,7 +267,6 @@ static int put_tools(json_t *body, arena_t *a, const chat_options_t *o, bool poi
     if (o->parallel >= 0) {
         json_object_set_new(body, "parallel_tool_calls", json_boolean(o->parallel));
     }
-    return 0;
 }
 
 static int put_shape(json_t *body, arena_t *a, const chat_options_t *o, llm_error_t *err)
@@ -332,16 +336,16 @@ static int put_options(json_t *body, const llm_request_t *q, llm_error_t *err)
 
 static int put_rest(json_t *body, arena_t *a, const llm_request_t *q, llm_error_t *err)
 {
-    int rc = put_tools(body, a, &q->options, takes_points(q), err);
+    int rc = put_shape(body, a, &q->options, err);
 
-    rc = rc != 0 ? rc : put_shape(body, a, &q->options, err);
+    put_choice(body, &q->options);
     rc = rc != 0 ? rc : put_options(body, q, err);
     return rc != 0 ? rc : body_extra(body, q, KIND, "openai", err);
 }
 
 static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
 {
-    json_t *rest = json_object();       /* behind the messages */
+    json_t *rest = json_object();       /* behind messages and tools */
     buf_t  *b = &out->body;
     size_t  at;
     int     rc = buf_puts(b, "{\"model\":");
@@ -352,8 +356,9 @@ static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm
     rc = rc != 0 ? rc : buf_json_str(b, str_of(q->model->upstream));
     rc = rc != 0 ? rc : buf_puts(b, ",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":[");
     rc = rc != 0 ? rc : put_messages(b, a, q, err);
-    rc = rc != 0 ? rc : put_rest(rest, a, q, err);
     rc = rc != 0 ? rc : buf_puts(b, "]");
+    rc = rc != 0 ? rc : put_tools(b, &q->options, takes_points(q));
+    rc = rc != 0 ? rc : put_rest(rest, a, q, err);
     at = b->n;
     rc = rc != 0 ? rc : json_dump(b, rest);
     if (rc == 0 && json_object_size(rest) > 0) {
