@@ -37,6 +37,8 @@ static str_t nested(size_t depth, bool close)
 
 static void test_parse(void)
 {
+    const char *err = NULL;
+
     accepted(STR("{\"a\": [1, 2.5, true, null, \"x\"]}"), "{\"a\":[1,2.5,true,null,\"x\"]}", "an object");
     accepted(STR(" \"text\" "), "\"text\"", "any value");
     accepted(STR("\"[[[[\\\"[[[\""), "\"[[[[\\\"[[[\"", "brackets in a string do not count");
@@ -46,7 +48,8 @@ static void test_parse(void)
     refused(STR("{\"a\":1}\n{\"b\":2}"), "line 2, column 1: end of file expected", "bytes after the value");
     refused(STR("{\n  \"a\": nope}"), "line 2, column 11: invalid token", "line and column");
     refused(STR("{\"a\":1,\"a\":2}"), "line 1, column 10: duplicate object key", "a duplicate key");
-    refused(STR("{\"a\":\"x\\u0000y\"}"), "line 1, column ", "an escaped NUL");
+    ok(json_parse(a, STR("{\"a\":\"x\\u0000y\"}"), &err) == NULL, "an escaped NUL");
+    is_str(err, "line 1, column 15: \\u0000 is not allowed", "which says so");
     refused(STR("{\"a\":\"x\0y\"}"), "line 1, column ", "a raw NUL");
     refused(STR("{\"a\":\"\xff\"}"), "line 1, column ", "invalid UTF-8");
     refused(STR("{\"a\":\"\\ud800\"}"), "line 1, column ", "a lone surrogate");

@@ -218,7 +218,7 @@ static void test_limit_names(void)
     q.options.max_tokens = 9;
     provider.max_tokens_name = "auto";
     puts_body(&q, "{" HEAD MESSAGES ",'max_tokens':9}", "the most tokens of an answer, as every server knows them");
-    provider.base_url = "https://api.openai.com/v1";
+    provider.base_url = "https://eu.api.openai.com/v1";
     puts_body(&q, "{" HEAD MESSAGES ",'max_completion_tokens':9}", "and as OpenAI's own models do");
     provider.max_tokens_name = "max_tokens";
     puts_body(&q, "{" HEAD MESSAGES ",'max_tokens':9}", "or as the configuration says");

@@ -67,14 +67,14 @@ static const char *depth_check(arena_t *a, str_t text)
     return arena_printf(a, "line %zu, column %zu: nested deeper than %d", line, column, JSON_DEPTH_MAX);
 }
 
-/* jansson's message without "near '…'": messages are logged, what users write is not. */
+/* jansson's message without "near '…'", since messages are logged and what users write is not, and without its flags' names. */
 static const char *error_text(arena_t *a, const json_error_t *e)
 {
-    const char *near = strstr(e->text, " near ");
-    int n = (int) (near ? (size_t) (near - e->text) : strlen(e->text));
+    const char *rest = strstr(e->text, " without JSON_");
 
+    rest = rest != NULL ? rest : strstr(e->text, " near ");
     return arena_printf(a, "line %d, column %d: %.*s", SI_MAX(e->line, 1), SI_MAX(e->column, 0),
-                        n, e->text);
+                        (int) (rest != NULL ? (size_t) (rest - e->text) : strlen(e->text)), e->text);
 }
 
 json_t *json_parse(arena_t *a, str_t text, const char **err)

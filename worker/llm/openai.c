@@ -294,7 +294,7 @@ static const char *limit_name(const conf_provider_t *p)
     if (p->max_tokens_name != NULL && strcmp(p->max_tokens_name, "auto") != 0) {
         return p->max_tokens_name;
     }
-    return strstr(p->base_url, "//api.openai.com/") != NULL ? "max_completion_tokens" : "max_tokens";
+    return strstr(p->base_url, "api.openai.com/") != NULL ? "max_completion_tokens" : "max_tokens";
 }
 
 static int put_options(json_t *body, const llm_request_t *q, llm_error_t *err)
