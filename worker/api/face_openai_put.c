@@ -4,7 +4,6 @@
  */
 #include "api/face_openai.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 /* Ends that OpenAI has no word for are "length", which says that the answer is not all there is, or what blocks one. */
@@ -23,16 +22,37 @@ static const char *finish_word(const char *finish)
     return "stop";
 }
 
+/* A printf() of it all takes longer than the rest of the chunk. */
+static int put_count(buf_t *b, const char *before, int64_t n)
+{
+    int rc = buf_puts(b, before);
+
+    return rc != 0 ? rc : buf_int(b, n);
+}
+
 static int put_usage(buf_t *b, const llm_result_t *r)
 {
-    int rc = buf_printf(b, "{\"prompt_tokens\":%" PRId64 ",\"completion_tokens\":%" PRId64 ",\"total_tokens\":%" PRId64
-                        ",\"prompt_tokens_details\":{\"cached_tokens\":%" PRId64, r->input_tokens, r->output_tokens,
-                        r->input_tokens + r->output_tokens, r->cached_tokens);
+    int rc = put_count(b, "{\"prompt_tokens\":", r->input_tokens);
 
+    rc = rc != 0 ? rc : put_count(b, ",\"completion_tokens\":", r->output_tokens);
+    rc = rc != 0 ? rc : put_count(b, ",\"total_tokens\":", r->input_tokens + r->output_tokens);
+    rc = rc != 0 ? rc : put_count(b, ",\"prompt_tokens_details\":{\"cached_tokens\":", r->cached_tokens);
     if (r->cache_write_tokens > 0) {
-        rc = rc != 0 ? rc : buf_printf(b, ",\"cache_write_tokens\":%" PRId64, r->cache_write_tokens);
+        rc = rc != 0 ? rc : put_count(b, ",\"cache_write_tokens\":", r->cache_write_tokens);
     }
-    return rc != 0 ? rc : buf_printf(b, "},\"completion_tokens_details\":{\"reasoning_tokens\":%" PRId64 "}}", r->reasoning_tokens);
+    rc = rc != 0 ? rc : put_count(b, "},\"completion_tokens_details\":{\"reasoning_tokens\":", r->reasoning_tokens);
+    return rc != 0 ? rc : buf_puts(b, "}}");
+}
+
+/* What an answer, and every chunk of one, begins with: up to the model's name. object: its name with what is around it. */
+static int put_head(face_call_t *c, buf_t *b, const char *object)
+{
+    int rc = buf_puts(b, "{\"id\":\"chatcmpl-");
+
+    rc = rc != 0 ? rc : buf_puts(b, c->id);
+    rc = rc != 0 ? rc : put_count(b, object, (int64_t) c->created);
+    rc = rc != 0 ? rc : buf_puts(b, ",\"model\":");
+    return rc != 0 ? rc : buf_json_str(b, str_of(c->name));
 }
 
 /* --- chunks --- */
@@ -44,8 +64,8 @@ static int make_open(face_call_t *c, str_t *open)
     int   rc;
 
     buf_init(&b, c->out.max);
-    rc = buf_printf(&b, "data: {\"id\":\"chatcmpl-%s\",\"object\":\"chat.completion.chunk\",\"created\":%" PRIu64 ",\"model\":", c->id, c->created);
-    rc = rc != 0 ? rc : buf_json_str(&b, str_of(c->name));
+    rc = buf_puts(&b, "data: ");
+    rc = rc != 0 ? rc : put_head(c, &b, "\",\"object\":\"chat.completion.chunk\",\"created\":");
     rc = rc != 0 ? rc : buf_puts(&b, ",\"choices\":[");
     if (rc == 0) {
         *open = (str_t) { arena_dup(c->arena, b.p, b.n), b.n };
@@ -84,7 +104,8 @@ int openai_begin(face_call_t *c, const chat_event_t *first)
     bool text = first == NULL || first->kind == CHAT_TEXT;
     int  rc = delta_open(c);
 
-    rc = rc != 0 ? rc : buf_printf(&c->out, "\"role\":\"assistant\",\"content\":%s,\"refusal\":null", text ? "\"\"" : "null");
+    rc = rc != 0 ? rc : buf_puts(&c->out, text ? "\"role\":\"assistant\",\"content\":\"\",\"refusal\":null"
+                                                 : "\"role\":\"assistant\",\"content\":null,\"refusal\":null");
     return rc != 0 ? rc : delta_close(c, "null");
 }
 
@@ -108,8 +129,9 @@ static int put_call(face_call_t *c, const chat_event_t *ev)
 
 static int put_args(face_call_t *c, const chat_event_t *ev)
 {
-    int rc = buf_printf(&c->out, "\"tool_calls\":[{\"index\":%u,\"function\":{\"arguments\":", ev->index);
+    int rc = put_count(&c->out, "\"tool_calls\":[{\"index\":", ev->index);
 
+    rc = rc != 0 ? rc : buf_puts(&c->out, ",\"function\":{\"arguments\":");
     rc = rc != 0 ? rc : buf_json_str(&c->out, ev->text);
     return rc != 0 ? rc : buf_puts(&c->out, "}}]");
 }
@@ -193,7 +215,7 @@ int openai_broken(face_call_t *c)
 
 /* --- one body --- */
 
-/* The texts of one kind as a member, or null; `always`: also when there is none. */
+/* The texts of one kind as a member, or null; `always`: also when there is none. name: with its comma, quotes and colon. */
 static int put_texts(face_call_t *c, const char *name, chat_kind_t kind, bool always)
 {
     buf_t all;
@@ -208,7 +230,8 @@ static int put_texts(face_call_t *c, const char *name, chat_kind_t kind, bool al
         }
     }
     if (rc == 0 && (any || always)) {
-        rc = buf_printf(&c->out, ",\"%s\":%s", name, any ? "" : "null");
+        rc = buf_puts(&c->out, name);
+        rc = rc != 0 || any ? rc : buf_puts(&c->out, "null");
         rc = rc != 0 || !any ? rc : buf_json_str(&c->out, (str_t) { all.p, all.n });
     }
     buf_free(&all);
@@ -249,15 +272,16 @@ static int put_calls(face_call_t *c)
 
 int openai_whole(face_call_t *c, const llm_result_t *res)
 {
-    int rc = buf_printf(&c->out, "{\"id\":\"chatcmpl-%s\",\"object\":\"chat.completion\",\"created\":%" PRIu64 ",\"model\":", c->id, c->created);
+    int rc = put_head(c, &c->out, "\",\"object\":\"chat.completion\",\"created\":");
 
-    rc = rc != 0 ? rc : buf_json_str(&c->out, str_of(c->name));
     rc = rc != 0 ? rc : buf_puts(&c->out, ",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\"");
-    rc = rc != 0 ? rc : put_texts(c, "content", CHAT_TEXT, true);
-    rc = rc != 0 ? rc : put_texts(c, "refusal", CHAT_REFUSAL, true);
-    rc = rc != 0 ? rc : put_texts(c, "reasoning_content", CHAT_REASONING, false);
+    rc = rc != 0 ? rc : put_texts(c, ",\"content\":", CHAT_TEXT, true);
+    rc = rc != 0 ? rc : put_texts(c, ",\"refusal\":", CHAT_REFUSAL, true);
+    rc = rc != 0 ? rc : put_texts(c, ",\"reasoning_content\":", CHAT_REASONING, false);
     rc = rc != 0 ? rc : put_calls(c);
-    rc = rc != 0 ? rc : buf_printf(&c->out, "},\"logprobs\":null,\"finish_reason\":\"%s\"}],\"usage\":", finish_word(res->finish));
+    rc = rc != 0 ? rc : buf_puts(&c->out, "},\"logprobs\":null,\"finish_reason\":\"");
+    rc = rc != 0 ? rc : buf_puts(&c->out, finish_word(res->finish));
+    rc = rc != 0 ? rc : buf_puts(&c->out, "\"}],\"usage\":");
     rc = rc != 0 ? rc : put_usage(&c->out, res);
     return rc != 0 ? rc : buf_puts(&c->out, "}");
 }
