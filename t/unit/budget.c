@@ -86,6 +86,16 @@ static void rules(void)
     is_str(other[9].counter.key + strlen(COUNTER_PREFIX "rate:q:tokens:00000000"), ":-", "a provider's rate is of all");
     call = (budget_call_t) { 0 };
     is_str(names(a, c, &call, out, &n), "all$", "a call of nobody");
+    ok(budget_any(c, &call), "which is looked for");
+    c->budgets = NULL;
+    c->nbudgets = c->nrates = 0;
+    ok(!budget_any(c, &call), "without budgets nothing is");
+    call = (budget_call_t) { .tenant = T1, .key = "k", .allowance = &own };
+    ok(budget_any(c, &call), "but for what a key has of its own");
+    c->nbudgets = 1;
+    c->budgets = &(conf_budget_t) { .name = "example", .per = "tenant", .tenant = "", .user = "", .key = "", .period = "month", .away = "open" };
+    call.allowance = NULL;
+    ok(!budget_any(c, &call) && budget_rules(a, c, &call, NOW, out) == 0, "one without amounts is none");
     conf_free(c);
     arena_free(a);
 }

@@ -123,6 +123,8 @@ static void test_helpers(void)
 
     v = json_own(a, json_parse(a, STR("[0.3,1.0,0.1,1e300,-2.5e-7,1e+09,123456789012345678,1.5e05,-0.0,0]"), &err));
     is_str(json_text(a, v), "[0.3,1.0,0.1,1e300,-2.5e-7,1000000000.0,123456789012345678,150000.0,-0.0,0]", "numbers in the fewest digits that give them back");
+    v = json_own(a, json_parse(a, STR("[-1.25,0.000001,0.0001,999999999.999999,0.7,123456.1234567,1e-300,0.0]"), &err));
+    is_str(json_text(a, v), "[-1.25,1e-6,0.0001,999999999.999999,0.7,123456.1234567,1e-300,0.0]", "few digits and many, large and small");
     v = json_own(a, json_pack("{s:[f]}", "sum", 0.1 + 0.2));
     is_str(json_text(a, v), "{\"sum\":[0.30000000000000004]}", "and no fewer");
     v = json_own(a, json_parse(a, STR("{\"\\\"k\":[\"\\b\\f\\n\\r\\t\\u001f\\\\\\/ \\u00e9\xf0\x9f\x98\x80\x7f\",{},[]]}"), &err));

@@ -359,16 +359,28 @@ static void co_finish(face_call_t *c, int rc)
     }
 }
 
+/* A UUID without dashes. */
+static const char *new_id(arena_t *a)
+{
+    char *id = arena_alloc(a, UUID_LEN + 1), *to = id;
+
+    uuid_new(id);
+    for (const char *p = id; *p != '\0'; p++) {
+        *to = *p;
+        to += *p != '-';
+    }
+    *to = '\0';
+    return id;
+}
+
 static void co_answer(face_call_t *c, const gateway_spec_t *spec)
 {
     llm_error_t     err = { .code = "" };
     gateway_call_t *g;
-    char            id[UUID_LEN + 1];
     int             rc = co_gateway_open(c->arena, &c->q, spec, &g, &err);
 
     if (rc == 0) {
-        uuid_new(id);
-        c->id = arena_printf(c->arena, "%.8s%.4s%.4s%.4s%.12s", id, id + 9, id + 14, id + 19, id + 24);
+        c->id = new_id(c->arena);
         c->created = clock_wall_ms() / 1000;
         rc = c->stream ? co_stream(c, g, &err) : co_gather(c, g, &err);
         gateway_close(g);

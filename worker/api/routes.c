@@ -51,11 +51,11 @@ bool route_match(const char *pattern, str_t path, str_t *id, str_t *name)
 
     *id = *name = STR_NULL;
     while (*pattern) {
-        if (strcmp(pattern, "{model}") == 0) {
+        if (*pattern == '{' && strcmp(pattern, "{model}") == 0) {
             *name = (str_t) { p, (size_t) (end - p) };
             return name->n > 0;
         }
-        if (strncmp(pattern, "{id}", 4) == 0) {
+        if (*pattern == '{' && strncmp(pattern, "{id}", 4) == 0) {
             const char *from = p;
 
             while (p < end && *p != '/') {

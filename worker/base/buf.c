@@ -80,11 +80,6 @@ int buf_append(buf_t *b, const void *p, size_t n)
     return SI_OK;
 }
 
-int buf_puts(buf_t *b, const char *z)
-{
-    return buf_append(b, z, strlen(z));
-}
-
 int buf_int(buf_t *b, int64_t v)
 {
     char     digits[20], *p = digits + sizeof digits;

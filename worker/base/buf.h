@@ -16,7 +16,7 @@ void buf_init(buf_t *b, size_t max);
 void buf_free(buf_t *b);                        /* empty and usable again afterwards, same max */
 /* 0, or SI_ENOMEM when max would be exceeded: then nothing is appended. */
 int  buf_append(buf_t *b, const void *p, size_t n);
-int  buf_puts(buf_t *b, const char *z);
+static inline int buf_puts(buf_t *b, const char *z) { return buf_append(b, z, strlen(z)); }
 int  buf_int(buf_t *b, int64_t v);               /* in decimal */
 int  buf_printf(buf_t *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Room for n bytes at the end, to be followed by buf_commit(); NULL when max would be exceeded. */

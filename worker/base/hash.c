@@ -1,5 +1,7 @@
 #include "base/hash.h"
 
+#include <endian.h>
+
 #include "base/util.h"
 
 #define HASH_FIRST  16u     /* slots of the first table; always a power of two */
@@ -23,14 +25,13 @@ static inline void sip_round(uint64_t v[4])
     v[2] = rotl(v[2], 32);
 }
 
+/* Little-endian. */
 static inline uint64_t load64(const unsigned char *p, size_t n)
 {
     uint64_t m = 0;
 
-    for (size_t i = 0; i < n; i++) {
-        m |= (uint64_t) p[i] << (8 * i);
-    }
-    return m;
+    memcpy(&m, p, n);
+    return le64toh(m);
 }
 
 /* SipHash-1-3 (Aumasson and Bernstein); the second half of the key is made from the seed. */

@@ -29,7 +29,6 @@ void uuid_new(char out[UUID_LEN + 1])
 {
     uint64_t at = uuid_time();
     uint8_t b[16];
-    char hex[33];
 
     for (int i = 0; i < 6; i++) {
         b[i] = (uint8_t) (at >> (52 - 8 * i));
@@ -39,14 +38,12 @@ void uuid_new(char out[UUID_LEN + 1])
     random_bytes(b + 8, 8);
     b[8] = (uint8_t) (0x80 | (b[8] & 0x3f));
 
-    hex_encode(hex, b, sizeof(b));
-    for (int from = 0, to = 0; from < 32; from++) {
-        if (from == 8 || from == 12 || from == 16 || from == 20) {
-            out[to++] = '-';
-        }
-        out[to++] = hex[from];
-    }
-    out[UUID_LEN] = '\0';
+    hex_encode(out, b, 4);
+    hex_encode(out + 9, b + 4, 2);
+    hex_encode(out + 14, b + 6, 2);
+    hex_encode(out + 19, b + 8, 2);
+    hex_encode(out + 24, b + 10, 6);
+    out[8] = out[13] = out[18] = out[23] = '-';
 }
 
 static bool is_hex(char c)

@@ -102,6 +102,7 @@ static bool take(http_t *h, size_t n)
     bool   head = h->answer.head_done;
 
     h->answered = true;
+    (void) buf_reserve(&h->in, n);      /* once, not chunk by chunk */
     if (http_answer_feed(&h->answer, proc.http->bytes, n, &h->in, &used) != 0) {
         over(h, SI_EUNAVAIL, h->answer.why != NULL ? h->answer.why : "the answer is too long");
         return false;
@@ -199,7 +200,7 @@ void http_opened(http_t *h, const char *why)
 static bool has(const http_spec_t *spec, const char *name)
 {
     for (const char **l = spec->headers; l != NULL && *l != NULL; l++) {
-        if (strncasecmp(*l, name, strlen(name)) == 0) {
+        if (((*l)[0] | 0x20) == (name[0] | 0x20) && strncasecmp(*l, name, strlen(name)) == 0) {
             return true;
         }
     }
@@ -211,11 +212,13 @@ static int put_lines(buf_t *b, const http_spec_t *spec, const char **why)
     int rc = 0;
 
     for (const char **l = spec->headers; l != NULL && *l != NULL; l++) {
-        if (strpbrk(*l, "\r\n") != NULL) {
+        size_t n = strlen(*l);
+
+        if (memchr(*l, '\r', n) != NULL || memchr(*l, '\n', n) != NULL) {
             *why = "a request header contains a line break";
             return SI_EINVAL;
         }
-        rc = rc != 0 ? rc : buf_puts(b, *l);
+        rc = rc != 0 ? rc : buf_append(b, *l, n);
         rc = rc != 0 ? rc : buf_append(b, "\r\n", 2);
     }
     return rc;
@@ -256,7 +259,9 @@ static int put_request(http_t *h, const http_spec_t *spec, const char **why)
     rc = rc != 0 || has(spec, "Accept:") ? rc : buf_puts(b, "Accept: */*\r\n");
     rc = rc != 0 ? rc : put_lines(b, spec, why);
     if (spec->body.n > 0 || strcmp(method, "POST") == 0) {
-        rc = rc != 0 ? rc : buf_printf(b, "Content-Length: %zu\r\n", spec->body.n);
+        rc = rc != 0 ? rc : buf_puts(b, "Content-Length: ");
+        rc = rc != 0 ? rc : buf_int(b, (int64_t) spec->body.n);
+        rc = rc != 0 ? rc : buf_append(b, "\r\n", 2);
     }
     rc = rc != 0 ? rc : buf_append(b, "\r\n", 2);
     return rc != 0 ? rc : buf_append(b, spec->body.p, spec->body.n);

@@ -93,17 +93,20 @@ static http_origin_t *origin_new(str_t key, const char *socket, const char *url,
 static http_origin_t *origin_of(const http_spec_t *spec, const char **why)
 {
     char         key[KEY_MAX];
-    size_t       n = address_len(spec->url, why), len;
+    const char  *socket = spec->unix_socket != NULL ? spec->unix_socket : "";
+    size_t       n = address_len(spec->url, why), path = strlen(socket), len = path + 1 + n;
     hash_node_t *found;
 
     if (n == 0) {
         return NULL;
     }
-    len = (size_t) snprintf(key, sizeof key, "%s\n%.*s", spec->unix_socket != NULL ? spec->unix_socket : "", (int) n, spec->url);
-    if (len >= sizeof key) {
+    if (len > sizeof key) {
         *why = "the URL's host is too long";
         return NULL;
     }
+    memcpy(key, socket, path);
+    key[path] = '\n';
+    memcpy(key + path + 1, spec->url, n);
     found = hash_get(&proc.http->origins, (str_t) { key, len });
     return found != NULL ? container_of(found, http_origin_t, node) : origin_new((str_t) { key, len }, spec->unix_socket, spec->url, n);
 }

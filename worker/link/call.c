@@ -206,8 +206,9 @@ static const char *open_fields(call_core_t *c, const uint8_t *p, size_t n)
 call_core_t *call_new(uint64_t id, bool has_body, size_t body_max)
 {
     arena_t     *a = arena_new(ARENA_BLOCK);
-    call_core_t *c = arena_calloc(a, sizeof *c);
+    call_core_t *c = arena_alloc(a, sizeof *c);
 
+    memset(c, 0, offsetof(call_core_t, headers));   /* there are nheaders of them */
     c->pub.arena = a;
     c->pub.started = clock_us();
     c->id = id;
@@ -348,6 +349,12 @@ int co_call_body(call_t *call, size_t max, str_t *out, uint64_t deadline)
     }
     if (c->discard || (c->has_body && parse_u64(call_header(call, "content-length"), &length) == 0 && length > max)) {
         return body_too_long(c);
+    }
+    if (c->last && c->body.n <= max) {  /* it is whole already, as most are */
+        *out = (str_t) { arena_dup(call->arena, c->body.n > 0 ? c->body.p : "", c->body.n), c->body.n };
+        body_credit(c, c->body.n);
+        buf_consume(&c->body, c->body.n);
+        return 0;
     }
     buf_init(&whole, max);
     rc = co_body_read(c, &whole, deadline);

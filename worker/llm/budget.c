@@ -48,22 +48,26 @@ static void want(const account_t *c, rule_t *rules, size_t n)
 static int co_gather(const account_t *c, struct budget_hold **out)
 {
     const gateway_spec_t *s = c->spec;
-    arena_t              *a = arena_new(2048);
-    struct budget_hold   *h = arena_calloc(a, sizeof *h + RULES_MAX * sizeof h->rules[0]);
+    arena_t              *a;
+    struct budget_hold   *h;
     budget_call_t         call = { .tenant = s->tenant, .user = s->user, .key = s->key, .agent = s->agent, .model = c->model };
     allowance_t           own;
-    int                   n = 0, rc = s->key != NULL ? co_allowance(a, s->tenant, s->user, s->key, &own) : SI_ENOENT;
+    int                   n, rc = s->key != NULL ? co_allowance(s->tenant, s->user, s->key, &own) : SI_ENOENT;
 
     *out = NULL;
     call.allowance = rc == 0 ? &own : NULL;
     rc = rc == SI_ENOENT ? 0 : rc;
-    n = rc == 0 ? budget_rules(a, proc.conf, &call, c->started, h->rules) : 0;
-    if (n == 0) {
-        arena_free(a);
+    if (rc != 0 || !budget_any(proc.conf, &call)) {
         return rc;
     }
-    h->arena = a;
-    h->tenant = s->tenant;
+    a = arena_new(2048);
+    h = arena_alloc(a, sizeof *h + RULES_MAX * sizeof h->rules[0]);
+    *h = (struct budget_hold) { .arena = a, .tenant = s->tenant };
+    n = budget_rules(a, proc.conf, &call, c->started, h->rules);
+    if (n == 0) {
+        arena_free(a);
+        return 0;
+    }
     h->n = n < 0 ? 0 : (size_t) n;
     memcpy(h->id, c->id, sizeof h->id);
     want(c, h->rules, h->n);
@@ -395,7 +399,7 @@ int co_budget_look(arena_t *a, const char *tenant, const char *user, const char 
     counter_t    *list = arena_calloc(a, RULES_MAX * sizeof *list);
     budget_call_t call = { .tenant = tenant, .user = user, .key = key };
     allowance_t   own;
-    int           all, n = 0, rc = key != NULL ? co_allowance(a, tenant, user, key, &own) : SI_ENOENT;
+    int           all, n = 0, rc = key != NULL ? co_allowance(tenant, user, key, &own) : SI_ENOENT;
 
     if (rc != 0 && rc != SI_ENOENT) {
         return rc;

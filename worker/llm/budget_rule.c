@@ -44,6 +44,9 @@ static bool of_any(const char *wanted, const char *is)
 
 static bool fits(const conf_budget_t *b, const budget_call_t *call)
 {
+    if (b->dollars == 0 && b->calls == 0 && b->tokens == 0) {
+        return false;                   /* it bounds nothing */
+    }
     return of_any(b->tenant, call->tenant) && of_any(b->user, call->user) && of_any(b->key, call->key) && of_any(b->agent, call->agent)
            && (b->model == NULL || (call->model != NULL && strcmp(b->model, call->model->name) == 0))
            && (b->provider == NULL || (call->model != NULL && call->model->provider == b->provider));
@@ -161,6 +164,19 @@ static void add_key(gather_t *g, const allowance_t *k)
     add_window(g, r, k->period, "own", c->key, UNIT_CALLS, (uint64_t) k->calls);
     add_bucket(g, r, "own", c->key, UNIT_CALLS, (uint64_t) k->requests);
     add_bucket(g, r, "own", c->key, UNIT_TOKENS, (uint64_t) k->tokens);
+}
+
+bool budget_any(const conf_t *c, const budget_call_t *call)
+{
+    bool any = call->allowance != NULL && call->key != NULL;
+
+    for (size_t i = 0; i < c->nbudgets && !any; i++) {
+        any = fits(&c->budgets[i], call);
+    }
+    for (size_t i = 0; i < c->nrates && !any; i++) {
+        any = fits(&c->rates[i], call);
+    }
+    return any;
 }
 
 int budget_rules(arena_t *a, const conf_t *c, const budget_call_t *call, uint64_t now, rule_t out[RULES_MAX])

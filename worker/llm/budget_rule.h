@@ -31,6 +31,8 @@ typedef struct {
 
 #define RULES_MAX  COUNTERS_MAX
 
+/* Whether any may hold for it. Most calls have none, and pay for no more than this. */
+bool budget_any(const conf_t *c, const budget_call_t *call);
 /* The rules of a call at `now` (ms since 1970), in the arena. Their number, or -1: more than RULES_MAX. */
 int  budget_rules(arena_t *a, const conf_t *c, const budget_call_t *call, uint64_t now, rule_t out[RULES_MAX]);
 /* The period that holds `now`: "minute", "hour", "day", "month", "total". */

@@ -16,7 +16,7 @@
 typedef struct {
     hash_node_t node;
     list_t      lru;
-    char        key[UUID_LEN + 1], period[8];
+    char        key[UUID_LEN + 1];
     allowance_t is;
     uint64_t    until;          /* clock_ms() */
 } kept_t;
@@ -61,6 +61,19 @@ static kept_t *place(const char *key)
     return k;
 }
 
+/* The same, for ever there. The table's CHECK admits no other word. */
+static const char *word_of(const char *period)
+{
+    static const char *const words[] = { "hour", "day", "total" };
+
+    for (size_t i = 0; i < SI_COUNT(words); i++) {
+        if (strcmp(words[i], period) == 0) {
+            return words[i];
+        }
+    }
+    return "month";
+}
+
 static int co_ask(const char *tenant, const char *user, const char *key, uint64_t deadline)
 {
     arena_t    *a = arena_new(2048);
@@ -77,15 +90,14 @@ static int co_ask(const char *tenant, const char *user, const char *key, uint64_
         k->is = (allowance_t) { .period = "month" };
         if (pg_rows(b, 0) > 0) {
             k->is = row_allowance(b, 0, 0);
-            (void) snprintf(k->period, sizeof k->period, "%s", k->is.period);
-            k->is.period = k->period;
+            k->is.period = word_of(k->is.period);
         }
     }
     arena_free(a);
     return rc;
 }
 
-int co_allowance(arena_t *a, const char *tenant, const char *user, const char *key, allowance_t *out)
+int co_allowance(const char *tenant, const char *user, const char *key, allowance_t *out)
 {
     kept_t  *k = find(key);
     uint64_t now = clock_ms();
@@ -93,17 +105,17 @@ int co_allowance(arena_t *a, const char *tenant, const char *user, const char *k
 
     if (k == NULL) {
         rc = co_ask(tenant, user, key, now + STORE_DEADLINE_MS);
+        k = find(key);
     } else if (now >= k->until) {
         k->until = now + PAUSE_MS;              /* others go on with what it said last, and so does this call while Postgres is away */
         (void) co_ask(tenant, user, key, now + STALE_WAIT_MS);
+        k = find(key);
     }
-    k = find(key);
     if (k == NULL) {
         return rc;
     }
     list_remove(&k->lru);
     list_push(&proc.allowances->lru, &k->lru);
     *out = k->is;
-    out->period = arena_strdup(a, k->is.period);
     return k->is.dollars + k->is.calls + k->is.requests + k->is.tokens > 0 ? 0 : SI_ENOENT;
 }

@@ -11,13 +11,13 @@
 typedef struct {
     int64_t     dollars;                /* millionths, in `period` */
     int64_t     calls;                  /* of models, in `period` */
-    const char *period;                 /* "hour", "day", "month" or "total" */
+    const char *period;                 /* "hour", "day", "month" or "total"; of co_allowance(): static */
     int64_t     requests, tokens;       /* a minute */
 } allowance_t;
 
 /* Sets proc.allowances. */
 void allowances_init(void);
-/* *out in the arena. 0; SI_ENOENT: the key has none of its own; SI_E*: nobody can say, nor ever could. */
-int  co_allowance(arena_t *a, const char *tenant, const char *user, const char *key, allowance_t *out);
+/* 0; SI_ENOENT: the key has none of its own; SI_E*: nobody can say, nor ever could. */
+int  co_allowance(const char *tenant, const char *user, const char *key, allowance_t *out);
 
 #endif
