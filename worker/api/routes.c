@@ -9,7 +9,15 @@
 #include "base/logger.h"
 #include "base/util.h"
 
+/* Those that are called most come first. */
 const route_t routes[] = {
+    { "POST", "/v1/chat/completions", co_chat_completions, false, &face_openai },
+    { "POST", "/v1/messages", co_messages, false, &face_anthropic },
+    { "POST", "/v1/messages/count_tokens", co_message_count, false, &face_anthropic },
+    { "POST", "/v1/responses", co_responses, false, &face_responses },
+    { "POST", "/v1/embeddings", co_embeddings, false, &face_openai },
+    { "GET",  "/v1/models", co_model_list, false, &face_openai },
+    { "GET",  "/v1/models/{model}", co_model_get, false, &face_openai },
     { "POST", "/v1/conversations", co_conversation_create, false, NULL },
     { "GET",  "/v1/conversations", co_conversation_list, false, NULL },
     { "GET",  "/v1/conversations/{id}", co_conversation_get, false, NULL },
@@ -31,13 +39,6 @@ const route_t routes[] = {
     { "DELETE", "/v1/revocations/{id}", co_revocation_delete, false, NULL },
     { "GET",  "/v1/usage", co_usage, false, NULL },
     { "GET",  "/v1/budgets", co_budget_list, false, NULL },
-    { "POST", "/v1/chat/completions", co_chat_completions, false, &face_openai },
-    { "POST", "/v1/messages", co_messages, false, &face_anthropic },
-    { "POST", "/v1/messages/count_tokens", co_message_count, false, &face_anthropic },
-    { "POST", "/v1/responses", co_responses, false, &face_responses },
-    { "POST", "/v1/embeddings", co_embeddings, false, &face_openai },
-    { "GET",  "/v1/models", co_model_list, false, &face_openai },
-    { "GET",  "/v1/models/{model}", co_model_get, false, &face_openai },
     { "GET",  "/readyz", co_readyz, true, NULL },
     { "GET",  "/status", co_status, true, NULL },
     { "GET",  "/metrics", co_metrics, true, NULL },

@@ -2,6 +2,11 @@
 
 #include <stdio.h>
 
+#include "base/proc.h"
+
+#define KEPT_BYTES  8192u       /* blocks of this size, as calls have, … */
+#define KEPT_MAX    64u         /* … are kept for the next arenas, so many */
+
 #define ALIGN       _Alignof(max_align_t)
 #define ALIGNED(n)  (((n) + ALIGN - 1) & ~(ALIGN - 1))
 
@@ -21,6 +26,7 @@ struct arena {
     defer_t *defers;
     size_t   block;
     size_t   size;
+    struct arena *next;     /* of those that are kept */
 };
 
 arena_t *arena_new(size_t block)
@@ -29,7 +35,13 @@ arena_t *arena_new(size_t block)
     arena_t *a;
 
     block = ALIGNED(SI_MAX(block, (size_t) 256));
-    a = si_malloc(head + block);
+    if (block == KEPT_BYTES && proc.arenas != NULL) {
+        a = proc.arenas;
+        proc.arenas = a->next;
+        proc.narenas--;
+    } else {
+        a = si_malloc(head + block);
+    }
     *a = (arena_t) { .block = block, .size = head + block };
     a->p = (char *) a + head;
     a->end = a->p + block;
@@ -51,7 +63,13 @@ void arena_free(arena_t *a)
         next = b->next;
         free(b);
     }
-    free(a);
+    if (!SI_ASAN && a->block == KEPT_BYTES && proc.narenas < KEPT_MAX) {
+        a->next = proc.arenas;
+        proc.arenas = a;
+        proc.narenas++;
+    } else {
+        free(a);
+    }
 }
 
 static char *block_new(arena_t *a, size_t n)

@@ -132,7 +132,7 @@ static bool put_places(buf_t *b, double v, int *rc)
     char    text[24];
     size_t  n = sizeof text, places = 6;
 
-    if (size < 1e-4 || (double) millionths / 1e6 != size) {
+    if ((size < 1e-4 && size > 0) || (double) millionths / 1e6 != size) {
         return false;
     }
     while (places > 1 && millionths % 10 == 0) {
@@ -145,7 +145,7 @@ static bool put_places(buf_t *b, double v, int *rc)
             text[--n] = '.';
         }
     }
-    if (v < 0) {
+    if (signbit(v)) {
         text[--n] = '-';
     }
     *rc = buf_append(b, text + n, sizeof text - n);
@@ -153,18 +153,18 @@ static bool put_places(buf_t *b, double v, int *rc)
 }
 
 /* 0.3 is written as 0.3, not as 0.29999999999999999; 1.0 stays a real, and 1e+09 is 1e9. */
-static int put_real(buf_t *b, const json_t *v)
+int json_real_text(buf_t *b, double real)
 {
     char        text[40];
     const char *e;
     int         digits = 14, n;
 
-    if (put_places(b, json_real_value(v), &n)) {
+    if (put_places(b, real, &n)) {
         return n;
     }
     do {
-        snprintf(text, sizeof text, "%.*g", ++digits, json_real_value(v));
-    } while (digits < 17 && strtod(text, NULL) != json_real_value(v));
+        snprintf(text, sizeof text, "%.*g", ++digits, real);
+    } while (digits < 17 && strtod(text, NULL) != real);
     n = (int) strcspn(text, "e");
     if (text[n] == '\0') {
         return buf_printf(b, "%s%s", text, strchr(text, '.') == NULL ? ".0" : "");
@@ -186,7 +186,7 @@ static int put_value(buf_t *b, const json_t *v)
     case JSON_INTEGER:
         return buf_int(b, json_integer_value(v));
     case JSON_REAL:
-        return put_real(b, v);
+        return json_real_text(b, json_real_value(v));
     case JSON_TRUE:
         return buf_puts(b, "true");
     case JSON_FALSE:

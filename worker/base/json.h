@@ -27,7 +27,9 @@ json_t *json_parse(arena_t *a, str_t text, const char **err);
 json_t *json_parse_loose(arena_t *a, str_t text, const char **err);
 /* Compact JSON into b, numbers in the fewest digits that give them back. 0 or SI_ENOMEM (b's maximum). */
 int     json_dump(buf_t *b, const json_t *v);
-/* The same in the arena. */
+/* So does this, of neither NAN nor infinity. */
+int     json_real_text(buf_t *b, double real);
+/* As json_dump() in the arena. */
 char   *json_text(arena_t *a, const json_t *v);
 /* Frees v when the arena is freed; returns v. */
 json_t *json_own(arena_t *a, json_t *v);

@@ -16,6 +16,8 @@ typedef struct proc {
     uint64_t uuid_last;        /* base/uuid: time of the last id, so that ids sort */
     struct random *random;     /* base/digest: bytes of random_bytes() */
     struct json_pool *json_pool;    /* base/json_pool */
+    struct arena  *arenas;     /* base/arena: freed ones */
+    size_t         narenas;
 
     struct logger   *logger;   /* base/logger */
     struct loop     *loop;     /* run/loop */

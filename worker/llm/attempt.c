@@ -84,7 +84,7 @@ static int fail_none(attempt_t *t, const health_none_t *none, llm_error_t *err)
 }
 
 /* The first of the models from t->at on that has a key which may be asked now: false, with *none of all. */
-static bool look(attempt_t *t, health_none_t *none, size_t *where)
+static bool look(attempt_t *t, uint64_t now, health_none_t *none, size_t *where)
 {
     health_none_t here;
 
@@ -92,8 +92,8 @@ static bool look(attempt_t *t, health_none_t *none, size_t *where)
     *where = t->route.n;
     for (size_t i = t->at; i < t->route.n; i++) {
         here = (health_none_t) { HEALTH_RESTS, t->rests[i] };
-        t->endpoint = t->rests[i] > clock_ms() ? NULL
-                      : health_choose(t->health, t->route.models[i], i == t->at ? t->tried : 0, draw(), clock_ms(), &here);
+        t->endpoint = t->rests[i] > now ? NULL
+                      : health_choose(t->health, t->route.models[i], i == t->at ? t->tried : 0, draw(), now, &here);
         if (t->endpoint != NULL) {
             if (i != t->at) {
                 move_to(t, i);
@@ -116,10 +116,12 @@ int co_attempt_choose(attempt_t *t, llm_error_t *err)
     int           rc;
 
     while (t->tries < GATEWAY_TRIES_MAX && t->at < t->route.n) {
-        if (clock_ms() >= t->deadline) {
+        uint64_t now = clock_ms();
+
+        if (now >= t->deadline) {
             return fail_over(err);
         }
-        if (look(t, &none, &where)) {
+        if (look(t, now, &none, &where)) {
             t->model = t->route.models[t->at];
             if ((t->tried >> endpoint_number(t->model, t->endpoint) & 1) == 0) {
                 return 0;

@@ -9,6 +9,8 @@
  * says so, and reasoning that only its provider can read. That a tool has failed is said in words, for there is no mark. Refused: budgets of
  * reasoning tokens, pictures in results of tools, files by URL.
  */
+#include <math.h>
+
 #include "llm/body.h"
 #include "llm/openai_read.h"
 #include "llm/openai_url.h"
@@ -297,58 +299,96 @@ static const char *limit_name(const conf_provider_t *p)
     return strstr(p->base_url, "api.openai.com/") != NULL ? "max_completion_tokens" : "max_tokens";
 }
 
-static int put_options(json_t *body, const llm_request_t *q, llm_error_t *err)
+static int put_name(buf_t *b, const char *name)
+{
+    int rc = buf_puts(b, ",\"");
+
+    rc = rc != 0 ? rc : buf_puts(b, name);
+    return rc != 0 ? rc : buf_puts(b, "\":");
+}
+
+/* A number unless it is NAN, a whole number unless it is below 0, a text unless it is NULL. */
+static int put_number(buf_t *b, const char *name, double v)
+{
+    int rc = isnan(v) ? 0 : put_name(b, name);
+
+    return rc != 0 || isnan(v) ? rc : json_real_text(b, v);
+}
+
+static int put_count(buf_t *b, const char *name, int64_t v)
+{
+    int rc = v < 0 ? 0 : put_name(b, name);
+
+    return rc != 0 || v < 0 ? rc : buf_int(b, v);
+}
+
+static int put_word(buf_t *b, const char *name, const char *v)
+{
+    int rc = v == NULL ? 0 : put_name(b, name);
+
+    return rc != 0 || v == NULL ? rc : buf_json_str(b, str_of(v));
+}
+
+static int put_stop(buf_t *b, const chat_options_t *o)
+{
+    int rc = o->nstop > 0 ? put_name(b, "stop") : 0;
+
+    for (size_t i = 0; i < o->nstop; i++) {
+        rc = rc != 0 ? rc : buf_puts(b, i == 0 ? "[" : ",");
+        rc = rc != 0 ? rc : buf_json_str(b, str_of(o->stop[i]));
+    }
+    return rc != 0 || o->nstop == 0 ? rc : buf_puts(b, "]");
+}
+
+static int put_options(buf_t *b, const llm_request_t *q, llm_error_t *err)
 {
     const chat_options_t *o = &q->options;
-    const char           *effort = o->effort;
-    json_t               *stop;
+    int                   rc;
 
     if (o->reasoning_tokens > 0) {
         return format_unsupported(err, KIND, "a budget of reasoning tokens");
     }
-    effort = effort == NULL && o->reasoning_tokens == 0 ? "none" : effort;
-    body_count(body, limit_name(q->model->provider), body_max_tokens(q));
-    body_real(body, "temperature", o->temperature);
-    body_real(body, "top_p", o->top_p);
-    body_count(body, "top_k", o->top_k);
-    body_real(body, "frequency_penalty", o->frequency_penalty);
-    body_real(body, "presence_penalty", o->presence_penalty);
+    rc = put_count(b, limit_name(q->model->provider), body_max_tokens(q));
+    rc = rc != 0 ? rc : put_number(b, "temperature", o->temperature);
+    rc = rc != 0 ? rc : put_number(b, "top_p", o->top_p);
+    rc = rc != 0 ? rc : put_count(b, "top_k", o->top_k);
+    rc = rc != 0 ? rc : put_number(b, "frequency_penalty", o->frequency_penalty);
+    rc = rc != 0 ? rc : put_number(b, "presence_penalty", o->presence_penalty);
     if (o->has_seed) {
-        json_object_set_new(body, "seed", json_integer(o->seed));
+        rc = rc != 0 ? rc : put_name(b, "seed");
+        rc = rc != 0 ? rc : buf_int(b, o->seed);
     }
-    if (o->nstop > 0) {
-        stop = json_array();
-        json_object_set_new(body, "stop", stop);
-        for (size_t i = 0; i < o->nstop; i++) {
-            json_array_append_new(stop, body_str(str_of(o->stop[i])));
-        }
-    }
-    if (effort != NULL) {
-        json_object_set_new(body, "reasoning_effort", json_string(effort));
-    }
-    if (o->end_user != NULL) {
-        json_object_set_new(body, "user", json_string(o->end_user));
-    }
-    return 0;
+    rc = rc != 0 ? rc : put_stop(b, o);
+    rc = rc != 0 ? rc : put_word(b, "reasoning_effort", o->effort == NULL && o->reasoning_tokens == 0 ? "none" : o->effort);
+    return rc != 0 ? rc : put_word(b, "user", o->end_user);
 }
 
 /* The request */
 
-static int put_rest(json_t *body, arena_t *a, const llm_request_t *q, llm_error_t *err)
+/* What most calls have not: it is made as a tree, whose brace ends the request. */
+static int put_rest(buf_t *b, arena_t *a, const llm_request_t *q, llm_error_t *err)
 {
-    int rc = put_shape(body, a, &q->options, err);
+    json_t *rest = json_own(a, json_object());
+    size_t  at = b->n;
+    int     rc = put_shape(rest, a, &q->options, err);
 
-    put_choice(body, &q->options);
-    rc = rc != 0 ? rc : put_options(body, q, err);
-    return rc != 0 ? rc : body_extra(body, q, KIND, "openai", err);
+    put_choice(rest, &q->options);
+    rc = rc != 0 ? rc : body_extra(rest, q, KIND, "openai", err);
+    rc = rc != 0 ? rc : json_dump(b, rest);
+    if (rc == 0 && json_object_size(rest) > 0) {
+        b->p[at] = ',';
+    } else if (rc == 0) {
+        b->n = at;
+        rc = buf_puts(b, "}");
+    }
+    return rc;
 }
 
 static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err)
 {
-    json_t *rest = json_object();       /* behind messages and tools */
-    buf_t  *b = &out->body;
-    size_t  at;
-    int     rc = buf_puts(b, "{\"model\":");
+    const chat_options_t *o = &q->options;
+    buf_t                *b = &out->body;
+    int                   rc = buf_puts(b, "{\"model\":");
 
     out->url = openai_url(a, q->model, "/chat/completions");
     openai_key(a, q->model->provider, out);
@@ -357,18 +397,12 @@ static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm
     rc = rc != 0 ? rc : buf_puts(b, ",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"messages\":[");
     rc = rc != 0 ? rc : put_messages(b, a, q, err);
     rc = rc != 0 ? rc : buf_puts(b, "]");
-    rc = rc != 0 ? rc : put_tools(b, &q->options, takes_points(q));
-    rc = rc != 0 ? rc : put_rest(rest, a, q, err);
-    at = b->n;
-    rc = rc != 0 ? rc : json_dump(b, rest);
-    if (rc == 0 && json_object_size(rest) > 0) {
-        b->p[at] = ',';                 /* its brace */
-    } else if (rc == 0) {
-        b->p[at] = '}';
-        b->n--;
+    rc = rc != 0 ? rc : put_tools(b, o, takes_points(q));
+    rc = rc != 0 ? rc : put_options(b, q, err);
+    if (rc == 0 && (o->ntools > 0 || o->shape != SHAPE_FREE || json_object_size(o->extra) > 0)) {
+        return put_rest(b, a, q, err);
     }
-    json_decref(rest);
-    return rc;
+    return rc != 0 ? rc : buf_puts(b, "}");
 }
 
 static const format_t format_openai = { .co_put = co_put, .event = openai_read_event, .whole = openai_read_whole };

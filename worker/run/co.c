@@ -137,10 +137,10 @@ static void unhook(co_t *co, int rc)
     make_ready(co, rc);
 }
 
-static int park(co_t *co, const char *where)
+static int park(co_t *co, const char *where, uint64_t now)
 {
     co->where = where;
-    co->since = clock_ms();
+    co->since = now;
     co_ctx_switch(&co->ctx, &proc.co->main);
     co->where = "running";
     return co->rc;
@@ -198,16 +198,16 @@ int co_wait(wait_t *w, const char *where, uint64_t deadline)
     if (co->deadline != 0) {
         deadline = SI_MIN(deadline, co->deadline);
     }
+    now = clock_ms();
     if (deadline != CO_NO_DEADLINE) {
-        now = clock_ms();
         if (deadline <= now) {
             return SI_ETIMEDOUT;
         }
-        loop_timer(&co->timer, deadline - now, on_timeout);
+        loop_timer_at(&co->timer, deadline, on_timeout);
     }
     w->co = co;
     co->wait = w;
-    return park(co, where);
+    return park(co, where, now);
 }
 
 bool wait_wake(wait_t *w, int rc)
@@ -233,7 +233,7 @@ int co_yield(void)
         return SI_ECANCELED;
     }
     make_ready(co, SI_OK);
-    (void) park(co, "ready");
+    (void) park(co, "ready", clock_ms());
     return must_end(co) ? SI_ECANCELED : SI_OK;
 }
 

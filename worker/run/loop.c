@@ -153,8 +153,13 @@ void loop_timer(ltimer_t *t, uint64_t ms, void (*fn)(ltimer_t *))
 {
     uint64_t now = clock_ms();      /* not that of the batch: a timer must not fire early */
 
+    loop_timer_at(t, ms < UINT64_MAX - now ? now + ms : UINT64_MAX, fn);
+}
+
+void loop_timer_at(ltimer_t *t, uint64_t at, void (*fn)(ltimer_t *))
+{
     t->fn = fn;
-    heap_put(&proc.loop->timers, &t->node, ms < UINT64_MAX - now ? now + ms : UINT64_MAX);
+    heap_put(&proc.loop->timers, &t->node, at);
 }
 
 void loop_timer_del(ltimer_t *t)

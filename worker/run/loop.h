@@ -42,6 +42,8 @@ void loop_unwatch(watch_t *w);
 
 /* Sets (or moves) a timer to now + ms. `t` must be zeroed before its first use. */
 void loop_timer(ltimer_t *t, uint64_t ms, void (*fn)(ltimer_t *));
+/* At that clock_ms(). */
+void loop_timer_at(ltimer_t *t, uint64_t at, void (*fn)(ltimer_t *));
 void loop_timer_del(ltimer_t *t);
 
 /* Calls fn(arg) at the end of the present batch: the place to free objects and to flush what was gathered. */
