@@ -98,6 +98,17 @@ EVP_MD_CTX *ngx_si_digest_create(ngx_pool_t *pool);
 ngx_int_t ngx_si_digest(EVP_MD_CTX *md, ngx_str_t *part, ngx_uint_t n,
     u_char *digest);
 
+/* ngx_si_request_id.c */
+#define NGX_SI_RANDOM        256        /* bytes, for 16 ids */
+
+typedef struct {
+    ngx_uint_t                left;     /* so many, from the first on */
+    u_char                    bytes[NGX_SI_RANDOM];
+} ngx_si_random_t;
+
+/* $request_id; NULL: no memory */
+ngx_http_variable_value_t *ngx_si_request_id(ngx_http_request_t *r);
+
 /* ngx_si_auth_cache.c */
 /* room to verify, and the tokens that were */
 ngx_si_auth_t *ngx_si_auth_create(ngx_cycle_t *cycle, EVP_MD_CTX *md,

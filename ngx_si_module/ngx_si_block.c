@@ -61,18 +61,21 @@ ngx_si_block_init(ngx_si_block_t *b, size_t room)
 void
 ngx_si_block_seal(ngx_si_block_t *b)
 {
-    u_char  *p, head[NGX_SI_CHUNK_HEAD + 1];
-    size_t   len;
+    u_char    *p = ngx_si_block_payload(b);
+    uint32_t   n = b->size;
 
-    p = ngx_snprintf(head, NGX_SI_CHUNK_HEAD, "%xD" CRLF, b->size);
-    len = p - head;
+    p[n] = CR;
+    p[n + 1] = LF;
 
-    b->head = (uint32_t) (NGX_SI_CHUNK_HEAD - len);
-    ngx_memcpy(b->data + b->head, head, len);
+    *--p = LF;
+    *--p = CR;
 
-    p = ngx_si_block_payload(b) + b->size;
-    p[0] = CR;
-    p[1] = LF;
+    do {
+        *--p = "0123456789abcdef"[n & 0xf];
+        n >>= 4;
+    } while (n);
+
+    b->head = (uint32_t) (p - b->data);
 }
 
 

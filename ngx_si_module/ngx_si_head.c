@@ -7,6 +7,9 @@
 #include "ngx_si_module.h"
 
 
+#define NGX_SI_HEAD_ONES  0x0101010101010101ULL
+
+
 static u_char *ngx_si_head_keep(ngx_http_request_t *r, const u_char *head,
     size_t len);
 static ngx_int_t ngx_si_head_admit(ngx_si_ctx_t *ctx);
@@ -16,7 +19,7 @@ static ngx_int_t ngx_si_head_field(ngx_si_ctx_t *ctx, si_field_t *f);
 static ngx_int_t ngx_si_head_header(ngx_http_request_t *r, si_field_t *f);
 static void ngx_si_head_content_type(ngx_http_request_t *r,
     ngx_str_t *value);
-static ngx_uint_t ngx_si_head_is(ngx_str_t *s, const char *name);
+static ngx_uint_t ngx_si_head_is_own(ngx_str_t *name);
 static ngx_uint_t ngx_si_head_clean(const u_char *p, size_t len);
 static void ngx_si_head_text(ngx_str_t *dst, const u_char *p, size_t len);
 static ngx_int_t ngx_si_head_stream(ngx_http_request_t *r);
@@ -25,10 +28,20 @@ static ngx_uint_t ngx_si_head_has(ngx_http_request_t *r, ngx_str_t *name);
 
 /* nginx makes these itself */
 
-static const char  *ngx_si_head_own[] = {
-    "connection", "keep-alive", "transfer-encoding", "content-length",
-    "date", "server", NULL
+static ngx_str_t  ngx_si_head_own[] = {
+    ngx_string("connection"),
+    ngx_string("keep-alive"),
+    ngx_string("transfer-encoding"),
+    ngx_string("content-length"),
+    ngx_string("date"),
+    ngx_string("server"),
+    ngx_null_string
 };
+
+
+#define ngx_si_head_is(s, name)                                              \
+    ((s)->len == sizeof(name) - 1                                            \
+     && ngx_strncasecmp((s)->data, (u_char *) name, sizeof(name) - 1) == 0)
 
 
 ngx_table_elt_t  ngx_si_head_defaults[NGX_SI_HEAD_DEFAULTS] = {
@@ -303,7 +316,6 @@ ngx_si_head_header(ngx_http_request_t *r, si_field_t *f)
 {
     size_t         len;
     ngx_str_t      name, value;
-    const char   **own;
     const u_char  *nul;
 
     nul = f->length ? memchr(f->data, '\0', f->length) : NULL;
@@ -328,10 +340,8 @@ ngx_si_head_header(ngx_http_request_t *r, si_field_t *f)
         return ngx_si_socket_upgrade(r, &name, &value);
     }
 
-    for (own = ngx_si_head_own; *own; own++) {
-        if (ngx_si_head_is(&name, *own)) {
-            return NGX_OK;
-        }
+    if (ngx_si_head_is_own(&name)) {
+        return NGX_OK;
     }
 
     if (ngx_si_head_is(&name, "content-type")) {
@@ -389,20 +399,47 @@ ngx_si_head_content_type(ngx_http_request_t *r, ngx_str_t *value)
 
 
 static ngx_uint_t
-ngx_si_head_is(ngx_str_t *s, const char *name)
+ngx_si_head_is_own(ngx_str_t *name)
 {
-    return s->len == ngx_strlen(name)
-           && ngx_strncasecmp(s->data, (u_char *) name, s->len) == 0;
+    ngx_str_t  *own;
+
+    for (own = ngx_si_head_own; own->len; own++) {
+        if (name->len == own->len
+            && ngx_strncasecmp(name->data, own->data, own->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
+
+/*
+ * Eight bytes at a time: the top bit of each that is below 0x20 or DEL, or
+ * follows one.  Then, as for the rest, it is looked at byte by byte.
+ */
 
 static ngx_uint_t
 ngx_si_head_clean(const u_char *p, size_t len)
 {
-    size_t  i;
+    uint64_t      w, low, del;
+    const u_char  *end = p + len;
 
-    for (i = 0; i < len; i++) {
-        if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f) {
+    for ( /* void */ ; end - p >= 8; p += 8) {
+        ngx_memcpy(&w, p, 8);
+
+        low = (w - NGX_SI_HEAD_ONES * 0x20) & ~w;
+        w ^= NGX_SI_HEAD_ONES * 0x7f;
+        del = (w - NGX_SI_HEAD_ONES) & ~w;
+
+        if ((low | del) & NGX_SI_HEAD_ONES * 0x80) {
+            break;
+        }
+    }
+
+    for ( /* void */ ; p < end; p++) {
+        if ((*p < 0x20 && *p != '\t') || *p == 0x7f) {
             return 0;
         }
     }

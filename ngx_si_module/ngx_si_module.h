@@ -91,6 +91,7 @@ typedef struct {
     ngx_si_proc_t            *proc;     /* of this process, NULL in the master */
     u_char                   *known;    /* modules, see ngx_si_shrink.c */
     EVP_MD_CTX               *md;       /* of ngx_si_digest() */
+    ngx_si_random_t           random;   /* of this process */
     ngx_uint_t                jwt;      /* tokens are verified somewhere */
     ngx_uint_t                keys;     /* API keys are taken somewhere */
 } ngx_si_main_conf_t;

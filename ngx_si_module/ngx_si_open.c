@@ -108,7 +108,7 @@ ngx_si_open_fields(ngx_si_writer_t *w, ngx_si_ctx_t *ctx)
         ngx_si_open_field(w, SI_T_ADDR, addr->data, addr->len);
     }
 
-    id = ngx_http_get_indexed_variable(r, ctx->proc->conf->request_id);
+    id = ngx_si_request_id(r);
 
     if (id && !id->not_found) {
         ngx_si_open_field(w, SI_T_CALL_KEY, id->data, id->len);

@@ -51,6 +51,39 @@ subtest 'a JSON answer' => sub {
     $c->close;
 };
 
+subtest 'header fields with control bytes' => sub {
+    my @clean = ("a\tb and \xc3\xa9 \xff~", '!' x 40, '', ("0123456789abcdef\t" x 3));
+    my @bad = map { my $at = $_; map { my $v = 'v' x 20; substr($v, $at, 1) = $_; $v } "\r", "\n", "\x01", "\x1f", "\x7f" } 0 .. 19;
+    my $c = $edge->get('/h');
+    next_call()->head(200, type => 'text/plain', length => 1, headers => [
+        (map { ("X-Clean-$_", $clean[$_]) } 0 .. $#clean), (map { ("X-Bad-$_", $bad[$_]) } 0 .. $#bad),
+        "X-Bad-\x7fName", 'v', "X-Bad-Long-\x02-Name", 'v', 'Date', 'never', 'SERVER', 'none', 'Content-Lengths', '7'])->data('x')->end;
+    ok $c->wait_whole, 'whole';
+    is_deeply [$c->header =~ /^X-Clean-\d: ?(.*)\r$/mg], \@clean, 'text, tabs and bytes above 0x7f pass';
+    unlike $c->header, qr/X-Bad/, 'control bytes do not, wherever they are';
+    unlike $c->header, qr/never|none/, 'nginx makes Date and Server itself';
+    like $c->header, qr/^Content-Lengths: 7\r$/m, 'a longer name is another one';
+    $c->close;
+};
+
+subtest 'each request has an id of its own' => sub {
+    my $c = $edge->client('');
+    my %seen;
+    for (1 .. 50) {
+        $c->{in} = '';
+        SI::Edge::write_all($c, "GET /id HTTP/1.1\r\nHost: h\r\n\r\n");
+        my $call = next_call();
+        $seen{ $call->{call_key} }++;
+        $call->head(204)->end;
+        $c->wait_head;
+    }
+    is scalar(grep { /^[0-9a-f]{32}$/ } keys %seen), 50, 'of 16 bytes, also when the random bytes fetched at once are used up';
+    my %byte;
+    $byte{$_}++ for map { unpack '(A2)*', $_ } keys %seen;
+    cmp_ok scalar(keys %byte), '>', 200, 'random bytes';
+    $c->close;
+};
+
 subtest 'HEAD, 304, and answers of unknown length' => sub {
     my $c = $edge->client("HEAD /h HTTP/1.1\r\nHost: h\r\n\r\n");
     next_call()->head(200, type => 'text/plain', length => 5)->end;
