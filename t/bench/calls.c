@@ -181,6 +181,9 @@ static void run(int ep)
         struct epoll_event ev[64];
         int                k = epoll_wait(ep, ev, 64, SILENCE);
 
+        if (k < 0 && errno == EINTR) {
+            continue;
+        }
         if (k <= 0) {
             fprintf(stderr, "calls: no answer\n");
             exit(1);
