@@ -240,7 +240,8 @@ sub readable {
 
 sub close { my $self = shift; SI::Edge::remove_handle($self); CORE::close $self->{fh}; return }
 sub pause { $_[0]{paused} = 1 }
-sub unpause { $_[0]{paused} = 0 }
+# Reads on, and as much at once as others do.
+sub unpause { my $self = shift; setsockopt $self->{fh}, Socket::SOL_SOCKET(), Socket::SO_RCVBUF(), 1 << 20; $self->{paused} = 0; return }
 
 sub wait_head { my $self = shift; SI::Edge::wait_for(sub { $self->{in} =~ /\r\n\r\n/ || $self->{eof} }, 'a response header'); return $self->header }
 sub header { my $self = shift; return $self->{in} =~ /\A(.*?\r\n)\r\n/s ? $1 : '' }
@@ -267,7 +268,16 @@ sub decoded {
 }
 
 sub body { return ($_[0]->decoded)[0] }
-sub whole { return ($_[0]->decoded)[1] }
+
+# Asked with every read: of megabytes nothing is copied where their number was said.
+sub whole {
+    my $self = shift;
+    my $at = index $self->{in}, "\r\n\r\n";
+    my $head = $at < 0 ? '' : substr $self->{in}, 0, $at + 2;
+    return length($self->{in}) - $at - 4 >= $1 if $head !~ /^transfer-encoding:/mi && $head =~ /^content-length: (\d+)\r?$/mi;
+    return ($self->decoded)[1];
+}
+
 sub wait_body { my ($self, $re) = @_; SI::Edge::wait_for(sub { $self->body =~ $re || $self->{eof} }, "body to match $re"); return $self->body =~ $re }
 sub wait_whole { my $self = shift; SI::Edge::wait_for(sub { $self->whole || $self->{eof} }, 'a whole response'); return $self->whole }
 sub wait_eof { my $self = shift; SI::Edge::wait_for(sub { $self->{eof} }, 'the end of the connection'); return 1 }
