@@ -47,7 +47,8 @@ ok((grep { m{^signed arn%3Aaws%3Abedrock%3Aeu-test-1%3A1%3Ainference-profile%2Ft
 
 $turn = run_turn($si, $conv, { input => 'x', model => 'expired' });
 is $turn->{error}{code}, 'credentials_exhausted', 'a refusal of the credentials';
-like $turn->{error}{detail}, qr/security token .* is expired/, 'is told';
+is $turn->{error}{detail}, 'HTTP 403: the provider refuses the credentials', 'is told';
+like slurp($si->dir . '/logs/worker.log'), qr/"AWS refuses the credentials","why":"[^"]*security token [^"]* is expired/, "with AWS's words in the log only: they name accounts";
 is scalar(grep { /^wrong/ } $fake->seen), 0, 'no signature was wrong';
 $si->stop;
 done_testing;

@@ -12,7 +12,7 @@ use SI::Test::Api;
 my %at = map { $_ => SI::Model->start } qw(north south house);
 my %url = map { $_ => $at{$_}->base_url } keys %at;
 my $si = SI::Test->start(workers => 1, env => { SI_T_N => 'key-n', SI_T_S => 'key-s', SI_T_S2 => 'key-s2' }, config => <<"YAML");
-gateway: { attempts: 2, backoff: 10ms, backoff_max: 20ms, cooldown: 1m, breaker_calls: 5, breaker_percent: 20, breaker_open: 1h, key_rest: 1h }
+gateway: { attempts: 2, backoff: 10ms, backoff_max: 20ms, cooldown: 1m, breaker_calls: 20, breaker_percent: 20, breaker_open: 1h, key_rest: 1h }
 providers:
   many:
     kind: openai
@@ -22,7 +22,12 @@ providers:
       south: { api_key: env:SI_T_S, weight: 3 }
       second: { api_key: env:SI_T_S2 }
   house: { kind: openai, base_url: "$url{house}", api_key: env:SI_TEST_MODEL_KEY }
+  gone: { kind: openai, base_url: "http://models.invalid/v1" }
+  down: { kind: openai, base_url: "http://127.0.0.1:1/v1" }
 models:
+  @{[map { ("$_: { provider: $_ }\n ", "v-$_: { provider: $_, upstream: v, type: embeddings }\n ") } qw(gone down)]}
+  says: { provider: house }
+  v-says: { provider: house, upstream: v, type: embeddings }
   common: { provider: many, upstream: common-1 }
   dear: { provider: many, upstream: dear-1 }
   house: { provider: house, upstream: house-1 }
@@ -169,6 +174,24 @@ subtest 'a key that rests, and one that is refused' => sub {
     my @up = map { metric(si_provider_key_up => "endpoint=\"many/$_\"") } qw(south second);
     is "@{[sort @up]}", '0 1', 'one of two keys at one place is left out';
     cmp_ok $up[0] ? $n->{s} : $n->{s2}, '>=', 80, 'the other key has its calls';
+};
+
+subtest 'no client learns where providers are' => sub {
+    my $host = qr/\.invalid|127\.0\.0\.1/;
+    for (['gone', qr/resolve/], ['down', qr/refused/], ['says', qr/no model at \[provider\]:1234 or http:\/\/\[provider\]\/v1, but 1127\.0\.0\.1/]) {
+        my ($name, $reason) = @$_;
+        my $body = '{"error":{"message":"no model at 127.0.0.1:1234 or http://127.0.0.1/v1, but 1127.0.0.1"}}';
+        $at{house}->default(kind => 'status', status => 400, body => $body);
+        my @said = (messages => [{ role => 'user', content => 'Hello' }]);
+        my $turn = run_turn($si, conversation($si), { input => 'Hello', model => $name });
+        my @told = ($turn->{error}{detail}, map { $_->{json}{error}{message} } $si->json(POST => '/v1/chat/completions', { model => $name, @said }),
+            $si->json(POST => '/v1/messages', { model => $name, max_tokens => 10, @said }), $si->json(POST => '/v1/responses', { model => $name, input => 'Hello' }),
+            $si->json(POST => '/v1/embeddings', { model => "v-$name", input => 'Hello' }));
+        is scalar(grep { ($_ // '') =~ $reason && !/(?<!1)$host/ } @told), 5, "$name: the reason, and no host" or diag explain \@told;
+    }
+    my $log = slurp($si->dir . '/logs/worker.log');
+    like $log, qr/"model call failed".*"why":"[^"]*models\.invalid/, 'the log says all';
+    like $log, qr/"embedding failed".*"why":"[^"]*models\.invalid/, 'also of embeddings';
 };
 
 done_testing;

@@ -211,8 +211,8 @@ static void co_test_ends(void)
 static void co_test_faults(void)
 {
     co_fails("400", "", SI_EINVAL, "provider_rejected", 400, false, "HTTP 400: The provided model identifier");
-    co_fails("403", "", SI_EDENIED, "provider_auth", 403, false, "HTTP 403: User: arn:aws:iam::1:user/x is not authorized");
-    co_fails("403-token", "", SI_EDENIED, "provider_auth", 403, false, "is expired");
+    co_fails("403", "", SI_EDENIED, "provider_auth", 403, false, "HTTP 403: the provider refuses the credentials");
+    co_fails("403-token", "", SI_EDENIED, "provider_auth", 403, false, "HTTP 403: the provider refuses the credentials");
     co_fails("404", "", SI_EINVAL, "provider_rejected", 404, false, "no such model");
     co_fails("408", "", SI_EUNAVAIL, "provider_unavailable", 408, true, "Model timed out");
     co_fails("424", "", SI_EUNAVAIL, "provider_unavailable", 424, true, "the model failed");

@@ -185,6 +185,7 @@ static void co_test_failures(void)
     close(fd);
     snprintf(refused, sizeof(refused), "http://127.0.0.1:%d/", port);
     co_check_failed(http_start(&(http_spec_t) { .url = refused }), "refused", "refused");
+    co_check_failed(http_start(&(http_spec_t) { .url = "http://models.invalid/" }), "a name that is none", "models.invalid");
     co_check_failed(http_start(&(http_spec_t) { .url = "ftp://127.0.0.1/" }), "another scheme", "protocol");
     co_check_failed(http_start(&(http_spec_t) { .url = "file:///etc/passwd" }), "a file", "protocol");
     co_check_failed(http_start(&(http_spec_t) { .url = "http://" }), "no host", "");

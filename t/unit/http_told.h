@@ -25,6 +25,8 @@ static void co_check_failed(http_t *h, const char *name, const char *why)
 {
     is_int(co_http_head(h, soon()), SI_EUNAVAIL, name);
     ok(strcasestr(http_error(h), why) != NULL, "a reason: %s", http_error(h));
+    ok(http_reason(h)[0] != '\0' && strstr(http_reason(h), "127.0.0.1") == NULL && strstr(http_reason(h), ".invalid") == NULL,
+       "and one for anybody: %s", http_reason(h));
     http_close(h);
 }
 

@@ -29,6 +29,7 @@ struct http {
     buf_t         in;                   /* received */
     buf_t         out;                  /* handed out by the last read */
     char          error[CURL_ERROR_SIZE];
+    char          reason[HTTP_REASON_MAX];  /* "": error names nobody */
 };
 
 /* --- the end --- */
@@ -81,6 +82,7 @@ static void broken(http_t *h, const char *why)
 
     if (!again(h)) {
         (void) snprintf(text, sizeof text, "%s", why);      /* the connection's own */
+        memcpy(h->reason, h->conn->reason, sizeof h->reason);
         over(h, SI_EUNAVAIL, text);
     }
 }
@@ -384,6 +386,11 @@ int co_http_body(http_t *h, arena_t *a, size_t max, str_t *out, uint64_t deadlin
 const char *http_error(const http_t *h)
 {
     return h->error;
+}
+
+const char *http_reason(const http_t *h)
+{
+    return h->reason[0] != '\0' ? h->reason : h->error;
 }
 
 void http_close(http_t *h)

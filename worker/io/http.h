@@ -40,8 +40,10 @@ const char *http_header(http_t *h, const char *name);
 int      co_http_read(http_t *h, str_t *out, uint64_t deadline);
 /* Reads the rest of the body into the arena, at most max bytes: 0, SI_ENOMEM, or as co_http_read(). */
 int      co_http_body(http_t *h, arena_t *a, size_t max, str_t *out, uint64_t deadline);
-/* "Connection refused" …; static or lives until http_close(). */
+/* "Failed to connect to models.internal port 80: Connection refused" …; may name hosts, so it is for logs. Lives until http_close(). */
 const char *http_error(const http_t *h);
+/* The same for anybody: "Couldn't connect to server: Connection refused" …; names no host and no address. */
+const char *http_reason(const http_t *h);
 /* Ends it: a transfer under way is cut and its connection closed at once. */
 void     http_close(http_t *h);
 

@@ -167,14 +167,21 @@ static ssize_t bytes_of(http_conn_t *c, ssize_t rc, const char *what)
     return SI_ECLOSED;
 }
 
+/* Curl's own message, or its general one, which names nobody. */
+static void tell(http_conn_t *c, CURLcode code)
+{
+    (void) snprintf(c->reason, sizeof c->reason, "%s", curl_easy_strerror(code));
+    if (c->error[0] == '\0') {
+        memcpy(c->error, c->reason, sizeof c->reason);
+    }
+}
+
 static ssize_t outcome(http_conn_t *c, CURLcode code, size_t n)
 {
     if (code == CURLE_OK || code == CURLE_AGAIN) {
         return code == CURLE_OK ? (ssize_t) n : SI_EAGAIN;
     }
-    if (c->error[0] == '\0') {
-        (void) snprintf(c->error, sizeof c->error, "%s", curl_easy_strerror(code));
-    }
+    tell(c, code);
     return SI_ECLOSED;
 }
 
@@ -225,19 +232,23 @@ void http_conn_want(http_conn_t *c, uint32_t events)
 
 /* --- opening --- */
 
-/* Curl's own message, or its general one; with the system's reason, which curl leaves out for connects. */
+static void add_errno(char *text, size_t size, long no)
+{
+    size_t n = strlen(text);
+
+    (void) snprintf(text + n, size - n, ": %s", strerror((int) no));
+}
+
+/* With the system's reason, which curl leaves out for connects. */
 static const char *why_not(http_conn_t *c, CURLcode code)
 {
-    long   no = 0;
-    size_t n;
+    long no = 0;
 
-    if (c->error[0] == '\0') {
-        (void) snprintf(c->error, sizeof c->error, "%s", curl_easy_strerror(code));
-    }
-    n = strlen(c->error);
+    tell(c, code);
     curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &no);
     if (code == CURLE_COULDNT_CONNECT && no != 0) {
-        (void) snprintf(c->error + n, sizeof c->error - n, ": %s", strerror((int) no));
+        add_errno(c->error, sizeof c->error, no);
+        add_errno(c->reason, sizeof c->reason, no);
     }
     return c->error;
 }
@@ -250,7 +261,7 @@ static bool take_over(http_conn_t *c)
     if (curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD) {
         return false;
     }
-    c->error[0] = '\0';                 /* of an address that was tried before */
+    c->error[0] = c->reason[0] = '\0';  /* of an address that was tried before */
     c->fd = c->origin->tls ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (!c->origin->tls) {
         easy_drop(c);

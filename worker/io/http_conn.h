@@ -13,6 +13,7 @@
 #include "run/loop.h"
 
 #define HTTP_READ_BYTES  16384u     /* at once; a record of TLS is no longer */
+#define HTTP_REASON_MAX  128
 
 struct http_ctx {
     CURLM    *multi;
@@ -43,6 +44,7 @@ typedef struct {
     bool           kept;            /* it has carried an answer before */
     uint64_t       since;           /* loop_now() when it became idle */
     char           error[CURL_ERROR_SIZE];
+    char           reason[HTTP_REASON_MAX];     /* the same without names; "": error has none */
 } http_conn_t;
 
 /* A kept one, which is open, or a new one, of which http_opened() will tell. NULL with *why: static. */

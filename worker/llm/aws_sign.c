@@ -29,10 +29,12 @@ static int co_keys(arena_t *a, const conf_provider_t *p, uint64_t deadline, sigv
     if (rc == 0 || rc == SI_ECANCELED) {
         return rc;
     }
+    /* Where they were looked for is in the log. */
     if (rc == SI_ENOENT) {
-        return provider_fail(err, SI_EDENIED, "provider_auth", 0, false, "%s", why);
+        return provider_fail(err, SI_EDENIED, "provider_auth", 0, false, "no AWS credentials are configured");
     }
-    return provider_fail(err, rc, rc == SI_ETIMEDOUT ? "provider_timeout" : "provider_unavailable", 0, true, "%s", why);
+    return provider_fail(err, rc, rc == SI_ETIMEDOUT ? "provider_timeout" : "provider_unavailable", 0, true,
+                         rc == SI_ETIMEDOUT ? "AWS credentials did not come in time" : "no AWS credentials could be had");
 }
 
 int co_aws_sign(arena_t *a, const conf_provider_t *p, const char *service, uint64_t deadline, format_request_t *out, llm_error_t *err)

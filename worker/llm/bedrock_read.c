@@ -1,4 +1,5 @@
 /* What a Converse or ConverseStream answer says. */
+#include "base/logger.h"
 #include "base/util.h"
 #include "io/aws_creds.h"
 #include "llm/bedrock.h"
@@ -47,7 +48,8 @@ int bedrock_read_status(llm_error_t *err, arena_t *a, const char *secret, int st
 
     if (status == 401 || status == 403) {           /* among others: the credentials have expired */
         aws_keys_refused();
-        return provider_fail(err, SI_EDENIED, "provider_auth", status, false, "HTTP %d%s%s", status, colon, message);
+        log_line(LOG_WARN, "AWS refuses the credentials", "why", message, NULL);        /* names the account and its roles */
+        return provider_fail(err, SI_EDENIED, "provider_auth", status, false, "HTTP %d: the provider refuses the credentials", status);
     }
     if (status == 424) {                            /* ModelErrorException: the model failed, not the request */
         return provider_fail(err, SI_EUNAVAIL, "provider_unavailable", status, true, "HTTP %d%s%s", status, colon, message);

@@ -73,13 +73,14 @@ static int64_t estimate(const embed_batch_t *q)
     return n;
 }
 
-static void note_failure(const conf_model_t *m, const llm_error_t *err)
+static void note_failure(const conf_model_t *m, const embed_answer_t *r)
 {
-    char status[16];
+    const llm_error_t *err = r->err;
+    char               status[16];
 
     (void) snprintf(status, sizeof status, "%d", err->status);
     log_line(LOG_WARN, "embedding failed", "provider", m->provider->name, "model", m->name, "code", err->code,
-             "status", err->status != 0 ? status : NULL, NULL);
+             "status", err->status != 0 ? status : NULL, "why", r->why, NULL);
 }
 
 /* One call of the model that was chosen, with its counters and its span, on its caller's account. *over: it must not be made (SI_EAGAIN: another may be). */
@@ -110,7 +111,7 @@ static int co_try(attempt_t *t, const gateway_spec_t *spec, embed_batch_t *q, em
     } else if (rc == SI_ECANCELED) {
         attempt_cancelled(t);
     } else {
-        note_failure(q->model, r->err);
+        note_failure(q->model, r);
         model_span_status(span, r->err->status);
     }
     said.estimated = r->tokens < 0;

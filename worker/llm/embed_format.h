@@ -30,6 +30,7 @@ typedef struct {
     int64_t              tokens;        /* that the provider counted; -1: it did not say */
     char                 model[128];    /* as it names itself, or "" */
     llm_error_t         *err;
+    const char          *why;           /* all that the transport said of its failure, with names of hosts: for the log; NULL: nothing */
 } embed_answer_t;
 
 typedef struct {

@@ -144,7 +144,7 @@ static int fail_body(embed_answer_t *r, http_t *h, int rc)
     if (rc == SI_ENOMEM) {
         return provider_fail(r->err, rc, "answer_too_large", 0, false, "the provider's answer is longer than %u bytes", ANSWER_MAX);
     }
-    return provider_fail(r->err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider's answer was cut: %s", http_error(h));
+    return provider_fail(r->err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider's answer was cut: %s", http_reason(h));
 }
 
 static const char *header(void *arg, const char *name)
@@ -195,7 +195,7 @@ static int co_answer(const embed_format_t *f, embed_answer_t *r, arena_t *a, htt
     }
     if (status < 0) {
         return status == SI_ETIMEDOUT ? fail_time(r, "the provider did not answer in time")
-               : provider_fail(r->err, SI_EUNAVAIL, "provider_unavailable", 0, true, "%s", http_error(h));
+               : provider_fail(r->err, SI_EUNAVAIL, "provider_unavailable", 0, true, "no answer from the provider: %s", http_reason(h));
     }
     if (status < 200 || status > 299) {
         return co_bad_status(f, r, a, h, status);
@@ -232,6 +232,10 @@ static int co_exchange(const embed_format_t *f, embed_answer_t *r, arena_t *a)
     buf_free(&put.body);
     if (h != NULL) {
         rc = co_answer(f, r, a, h);
+        if (rc < 0 && rc != SI_ECANCELED) {
+            r->why = http_error(h)[0] != '\0' ? arena_strdup(r->arena, http_error(h)) : NULL;
+            provider_hide(r->err, r->q->model->provider);
+        }
         http_close(h);
     }
     return rc;
@@ -243,6 +247,7 @@ int co_embed_post(const embed_format_t *f, embed_answer_t *r)
     int      rc;
 
     r->secret = r->q->model->provider->api_key;
+    r->why = NULL;
     rc = co_exchange(f, r, a);
     arena_free(a);
     return rc;

@@ -2,6 +2,7 @@
 #include "llm/provider.h"
 
 #include <stdio.h>
+#include <strings.h>
 
 #include "base/util.h"
 #include "llm/format.h"
@@ -37,6 +38,43 @@ const char *provider_word(const conf_provider_t *p)
         }
     }
     return p->kind;
+}
+
+static bool of_word(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_';
+}
+
+/* Where a host of n bytes stands as a word of its own; NULL: nowhere. */
+static char *find_host(char *text, const char *host, size_t n)
+{
+    for (char *p = text; strlen(p) >= n; p++) {
+        if (strncasecmp(p, host, n) == 0 && (p == text || !of_word(p[-1])) && !of_word(p[n])) {
+            return p;
+        }
+    }
+    return NULL;
+}
+
+void provider_hide(llm_error_t *err, const conf_provider_t *p)
+{
+    static const char shown[] = "[provider]";
+    const char       *scheme = strstr(p->base_url, "://"), *host, *at;
+    char              whole[sizeof err->detail], *from = err->detail, *found;
+    size_t            n;
+
+    if (scheme == NULL) {
+        return;
+    }
+    at = memchr(scheme + 3, '@', strcspn(scheme + 3, "/?#"));
+    host = at != NULL ? at + 1 : scheme + 3;
+    n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/?#");
+    while (n > 0 && (found = find_host(from, host, n)) != NULL) {
+        memcpy(whole, found + n, strlen(found + n) + 1);
+        (void) snprintf(found, sizeof err->detail - (size_t) (found - err->detail), "%s%s", shown, whole);
+        from = SI_MIN(found + sizeof shown - 1, err->detail + strlen(err->detail));
+    }
+    err->detail[utf8_cut(err->detail, strlen(err->detail))] = '\0';
 }
 
 int provider_fail(llm_error_t *err, int rc, const char *code, int status, bool retryable, const char *fmt, ...)

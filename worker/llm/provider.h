@@ -53,6 +53,9 @@ const char *provider_word(const conf_provider_t *p);
 
 extern const provider_t provider_offline;
 
+/* Takes the host of the provider's address out of *err: whose machines answer is the operator's affair. */
+void provider_hide(llm_error_t *err, const conf_provider_t *p);
+
 /* For providers: fills *err and returns rc. The detail is cut at a code point when it is too long. */
 int provider_fail(llm_error_t *err, int rc, const char *code, int status, bool retryable, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));

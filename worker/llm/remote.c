@@ -125,7 +125,7 @@ static int fail_head(llm_call_t *c, int rc, llm_error_t *err)
     if (rc == SI_ECANCELED) {
         return rc;
     }
-    return provider_fail(err, SI_EUNAVAIL, "provider_unavailable", 0, true, "%s", http_error(c->http));
+    return provider_fail(err, SI_EUNAVAIL, "provider_unavailable", 0, true, "no answer from the provider: %s", http_reason(c->http));
 }
 
 static int fail_read(llm_call_t *c, int rc, llm_error_t *err)
@@ -139,7 +139,7 @@ static int fail_read(llm_call_t *c, int rc, llm_error_t *err)
     if (rc == SI_ENOMEM) {
         return provider_fail(err, rc, "provider_protocol", 0, false, "the provider's answer is too long");
     }
-    return provider_fail(err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider's answer was cut: %s", http_error(c->http));
+    return provider_fail(err, SI_EUNAVAIL, "answer_cut", 0, true, "the provider's answer was cut: %s", http_reason(c->http));
 }
 
 /* The head */
@@ -197,14 +197,18 @@ static int co_head(llm_call_t *c, arena_t *a, llm_error_t *err)
     return 0;
 }
 
-static void note_failure(const llm_request_t *q, int rc, const llm_error_t *err)
+/* The log gets all that the transport says, clients no names of hosts. */
+static void note_failure(const llm_call_t *c, int rc, llm_error_t *err)
 {
-    char status[12];
+    const conf_model_t *m = c->q->model;
+    const char         *why = c->http != NULL ? http_error(c->http) : "";
+    char                status[12];
 
     if (rc != SI_ECANCELED) {
         snprintf(status, sizeof status, "%d", err->status);
-        log_line(LOG_WARN, "model call failed", "provider", q->model->provider->name, "model", q->model->name,
-                 "code", err->code, "status", err->status != 0 ? status : NULL, NULL);
+        log_line(LOG_WARN, "model call failed", "provider", m->provider->name, "model", m->name, "code", err->code,
+                 "status", err->status != 0 ? status : NULL, "why", why[0] != '\0' ? why : NULL, NULL);
+        provider_hide(err, m->provider);
     }
 }
 
@@ -238,7 +242,7 @@ int co_remote_open(const provider_t *p, arena_t *a, const llm_request_t *q, llm_
         rc = co_head(c, a, err);
     }
     if (rc != 0) {
-        note_failure(q, rc, err);
+        note_failure(c, rc, err);
         remote_close(c);
         return rc;
     }
@@ -263,7 +267,7 @@ static void end(llm_call_t *c, int rc)
         log_line(LOG_INFO, "an answer had more than can be passed on", "model", c->q->model->name, "pieces", unsaid, NULL);
     }
     if (rc != 0) {
-        note_failure(c->q, rc, &c->read.err);
+        note_failure(c, rc, &c->read.err);
     }
 }
 
