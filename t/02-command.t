@@ -80,6 +80,39 @@ my @conf = ('-c', $good, '-c', $db);
 like(ctl('migrate', 0, '', @conf, 'migrate'), qr/^migrated 0001_tenant\n.*^granted si_worker/ms, 'a new schema');
 like(ctl('migrate', 0, '', @conf, 'migrate', '--worker-role', 'w2'), qr/^the schema is at .*\ngranted w2/, 'and another role');
 ctl('migrate', 1, qr/sictl: the worker's role does not exist: w3\n/, @conf, 'migrate', '--worker-role=w3');
+
+# A database in which somebody holds what a migration needs. The blocker is a psql that waits for its input.
+sub hold {
+    my $what = shift;
+    open my $psql, '|-', SI::Pg::program('psql'), qw(-X -q -d), $pg->conninfo('postgres', 'si'), '-o', '/dev/null' or die "psql: $!";
+    $psql->autoflush(1);
+    print $psql "SET application_name = 'slow report'; BEGIN; $what;\n";
+    until_true(sub { $pg->sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'slow report' AND state = 'idle in transaction'", 'si') }, 'the locks');
+    return $psql;
+}
+sub until_true { my ($is, $what) = @_; my $end = time + 30; while (!$is->()) { die "timed out waiting for $what\n" if time > $end; select undef, undef, undef, 0.02 } }
+sub waits { return $pg->sql("SELECT count(*) FROM pg_locks WHERE NOT granted", 'si') }
+{
+    my $psql = hold('LOCK TABLE si_migration');
+    my $said = qr/(?:sictl: (?:cannot .* migrations|locks are held by process \d+ \(postgres, slow report, .*\)): .*\n)+/;
+    ctl('migrate, while a table is locked', 3, qr/$said\Qsictl: the database stayed busy: what was migrated stays so, migrate again for the rest\E\n/, @conf, qw(migrate --wait 500ms));
+    like(slurp("$dir/stderr"), qr/canceling statement due to lock timeout\n.*slow report.*: (?:\w+, )*si_migration\b/, 'with the reason, and who it is');
+    my $pid = fork // die "fork: $!";
+    if (!$pid) {
+        open STDOUT, '>', "$dir/migrated";
+        open STDERR, '>', "$dir/stderr";
+        exec "$build/sictl", @conf, 'migrate' or POSIX::_exit(127);
+    }
+    until_true(sub { waits() > 0 }, 'the migration');
+    until_true(sub { waits() == 0 }, 'its patience to end');
+    pass('a lock that does not come is not waited for: others pass');
+    print $psql "COMMIT;\n";
+    close $psql;
+    waitpid $pid, 0;
+    is($? >> 8, 0, 'it goes on when the lock is gone');
+    like(slurp("$dir/migrated"), qr/^the schema is at/, 'to the end');
+}
+ctl('no time to wait', 1, qr/sictl: --wait must be a time, such as 30s or 5m: soon\n/, @conf, qw(migrate --wait soon));
 my $key = ctl('key create', 0, '', @conf, 'key', 'create', 'dev', 'dev');
 like($key, qr/^sk_si_[0-9A-Za-z]{46}\n$/, 'a key');
 isnt(ctl('key create', 0, '', 'key', 'create', 'dev', 'dev', @conf, '--name', 'Ann\'s', '--expires', '90d'), $key, 'and another one');

@@ -66,7 +66,7 @@ static const char *captured(arena_t *a, capture_t *c)
 static void migrate_fails(arena_t *a, const char *conninfo, const char *role, int want, const char *why)
 {
     capture_t   out = capture(1), err = capture(2);
-    int         rc = admin_migrate(conninfo, role);
+    int         rc = admin_migrate(conninfo, role, 60000);
     const char *text = captured(a, &err);
 
     captured(a, &out);
@@ -80,7 +80,7 @@ static void migrate_fails(arena_t *a, const char *conninfo, const char *role, in
 static void test_migrate(arena_t *a)
 {
     capture_t   out = capture(1);
-    int         rc = admin_migrate(owner_db, "si_worker");
+    int         rc = admin_migrate(owner_db, "si_worker", 60000);
     const char *text = captured(a, &out), *sum;
     int         n = 0;
 
@@ -91,12 +91,12 @@ static void test_migrate(arena_t *a)
     ok(strstr(text, "migrated 0001_tenant\n") != NULL, "and each step is said");
     is_int(atoi(sql(a, owner_db, "SELECT count(*) FROM si_migration")), n, "each is recorded");
     out = capture(1);
-    rc = admin_migrate(owner_db, "si_worker");
+    rc = admin_migrate(owner_db, "si_worker", 60000);
     text = captured(a, &out);
     is_int(rc, 0, "a second time");
     ok(strstr(text, "migrated") == NULL, "nothing is done");
-    is_int(admin_migrate(owner_db, "odd \"name"), 0, "a role with an odd name");
-    is_int(admin_migrate(owner_db, NULL), 0, "no role");
+    is_int(admin_migrate(owner_db, "odd \"name", 60000), 0, "a role with an odd name");
+    is_int(admin_migrate(owner_db, NULL, 60000), 0, "no role");
 
     sum = sql(a, owner_db, "SELECT sha256 FROM si_migration WHERE name = '0002_conversation'");
     sql(a, owner_db, "UPDATE si_migration SET sha256 = 'x' WHERE name = '0002_conversation'");
@@ -110,7 +110,7 @@ static void test_migrate(arena_t *a)
     migrate_fails(a, owner_db, "si_owner", SI_EDENIED, "the worker's role must be no superuser");
     migrate_fails(a, owner_db, "si_member", SI_EDENIED, "the worker's role must be no superuser");
     migrate_fails(a, "host=/nowhere", "si_worker", SI_EUNAVAIL, "cannot connect to the database");
-    is_int(admin_migrate(owner_db, "si_worker"), 0, "and after all that it is right again");
+    is_int(admin_migrate(owner_db, "si_worker", 60000), 0, "and after all that it is right again");
 }
 
 #define AS_SOMEBODY \

@@ -8,13 +8,14 @@
 #include "store/admin.h"
 
 #define FILES_MAX  16
+#define WAIT_MS    300000u         /* of migrate, for locks */
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_BUSY = 3 };
 
 typedef struct {
     const char *files[FILES_MAX];
     size_t      nfiles;
-    const char *worker_role, *name, *scopes, *expires, *from, *to, *group;
+    const char *worker_role, *wait, *name, *scopes, *expires, *from, *to, *group;
     const char *budget, *calls, *requests, *tokens;     /* of a key */
     const char *issuer, *kind, *value;      /* of tokens */
     bool        twice;          /* two kinds were named */
@@ -34,8 +35,9 @@ typedef struct {
 static const char help[] =
     "usage: sictl -c FILE [-c FILE ...] COMMAND\n"
     "\n"
-    "  migrate [--worker-role NAME]\n"
-    "      bring the database to the newest schema; the role that the workers connect as (si_worker) gets its rights\n"
+    "  migrate [--worker-role NAME] [--wait TIME]\n"
+    "      bring the database to the newest schema; the role that the workers connect as (si_worker) gets its rights.\n"
+    "      While others hold locks it says who, lets those pass who wait, and tries again, for TIME in all (5m)\n"
     "  key create TENANT USER [--name TEXT] [--scopes admin] [--expires WHEN]\n"
     "             [--budget DOLLARS[/PERIOD]] [--calls N[/PERIOD]] [--requests N] [--tokens N]\n"
     "      print a new API key for user USER of tenant TENANT (both are made if missing), this once; with the scope\n"
@@ -63,7 +65,8 @@ static const char help[] =
     "  --help\n"
     "\n"
     "It connects with the connection string in the environment's SI_DATABASE_URL, if that is set (the tables' owner),\n"
-    "else with database.url. Exit status: 0 done, 1 failed, 2 wrong arguments or configuration.\n";
+    "else with database.url. Exit status: 0 done, 1 failed, 2 wrong arguments or configuration,\n"
+    "3 the database stayed busy (migrate: nothing is left half done).\n";
 
 static int usage(const char *what, const char *which)
 {
@@ -75,7 +78,13 @@ static int usage(const char *what, const char *which)
 
 static int migrate(const ctl_t *c)
 {
-    return admin_migrate(c->database, c->worker_role ? c->worker_role : "si_worker");
+    uint64_t wait = WAIT_MS;
+
+    if (c->wait && parse_duration(str_of(c->wait), &wait)) {
+        fprintf(stderr, "sictl: --wait must be a time, such as 30s or 5m: %s\n", c->wait);
+        return SI_EINVAL;
+    }
+    return admin_migrate(c->database, c->worker_role ? c->worker_role : "si_worker", wait);
 }
 
 static int key_create(const ctl_t *c)
@@ -158,7 +167,7 @@ static int usage_list(const ctl_t *c)
 }
 
 static const command_t commands[] = {
-    { "migrate", "no argument", "r", 0, migrate },
+    { "migrate", "no argument", "rw", 0, migrate },
     { "key create", "a tenant and a user", "nsebkqT", 2, key_create },
     { "key list", "a tenant", "", 1, key_list },
     { "key revoke", "a tenant and the id of a key", "", 2, key_revoke },
@@ -204,6 +213,7 @@ static int take_option(ctl_t *c, int option)
         c->files[c->nfiles++] = optarg;
         return 0;
     case 'r': c->worker_role = optarg; return 0;
+    case 'w': c->wait = optarg;        return 0;
     case 'n': c->name = optarg;        return 0;
     case 's': c->scopes = optarg;      return 0;
     case 'e': c->expires = optarg;     return 0;
@@ -226,12 +236,12 @@ static int take_option(ctl_t *c, int option)
 static int parse(ctl_t *c, int argc, char **argv, const command_t **command)
 {
     static const struct option options[] = {
-        { "worker-role", required_argument, NULL, 'r' }, { "name", required_argument, NULL, 'n' },
-        { "scopes", required_argument, NULL, 's' },      { "expires", required_argument, NULL, 'e' },
-        { "issuer", required_argument, NULL, 'i' },      { "jti", required_argument, NULL, 'j' },
-        { "subject", required_argument, NULL, 'u' },     { "digest", required_argument, NULL, 'd' },
-        { "from", required_argument, NULL, 'f' },        { "to", required_argument, NULL, 't' },
-        { "group", required_argument, NULL, 'g' },
+        { "worker-role", required_argument, NULL, 'r' }, { "wait", required_argument, NULL, 'w' },
+        { "name", required_argument, NULL, 'n' },        { "scopes", required_argument, NULL, 's' },
+        { "expires", required_argument, NULL, 'e' },     { "issuer", required_argument, NULL, 'i' },
+        { "jti", required_argument, NULL, 'j' },         { "subject", required_argument, NULL, 'u' },
+        { "digest", required_argument, NULL, 'd' },      { "from", required_argument, NULL, 'f' },
+        { "to", required_argument, NULL, 't' },          { "group", required_argument, NULL, 'g' },
         { "budget", required_argument, NULL, 'b' },      { "calls", required_argument, NULL, 'k' },
         { "requests", required_argument, NULL, 'q' },    { "tokens", required_argument, NULL, 'T' },
         { "help", no_argument, NULL, 'h' },              { NULL, 0, NULL, 0 },
@@ -282,7 +292,8 @@ int main(int argc, char **argv)
         rc = EXIT_USAGE;
     } else {
         c.database = owner && owner[0] ? owner : c.conf->database_url;
-        rc = command->run(&c) ? EXIT_FAILED : 0;
+        rc = command->run(&c);
+        rc = rc == 0 ? 0 : rc == SI_EAGAIN ? EXIT_BUSY : EXIT_FAILED;
     }
     arena_free(a);
     conf_free(c.conf);

@@ -7,9 +7,10 @@
 /*
  * Brings the database to the newest schema: each migration in one transaction, under an advisory lock, recorded with its
  * SHA-256 in si_migration; a recorded one whose text has changed is an error. Grants the role `worker_role` what it needs
- * (it owns nothing). 0 or SI_E*.
+ * (it owns nothing). It asks for each lock for 2 s at most, since all who come after a lock that waits wait behind it; then
+ * it lets them pass, says who holds locks, and tries again, for wait_ms in all. 0 or SI_E*: SI_EAGAIN when that did not do.
  */
-int admin_migrate(const char *conninfo, const char *worker_role);
+int admin_migrate(const char *conninfo, const char *worker_role, uint64_t wait_ms);
 
 typedef struct {
     const char *tenant, *user;      /* names, 1 to 200 bytes */

@@ -38,25 +38,38 @@ int admin_open(const char *conninfo, PGconn **out)
     return good ? 0 : admin_fail(pg, "cannot set up the connection");
 }
 
+/* Error class: https://www.postgresql.org/docs/15/errcodes-appendix.html */
+static int fail_query(PGconn *pg, const char *what, const PGresult *r)
+{
+    const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+    bool        busy = state != NULL && (strcmp(state, "55P03") == 0 || strcmp(state, "40P01") == 0);
+    int         rc = admin_fail(pg, what);
+
+    return busy ? SI_EAGAIN : rc;
+}
+
 int admin_run(PGconn *pg, const char *what, const char *sql)
 {
     PGresult      *r = PQexec(pg, sql);
     ExecStatusType s = PQresultStatus(r);
+    int            rc = s == PGRES_COMMAND_OK || s == PGRES_TUPLES_OK ? 0 : fail_query(pg, what, r);
 
     PQclear(r);
-    return s == PGRES_COMMAND_OK || s == PGRES_TUPLES_OK ? 0 : admin_fail(pg, what);
+    return rc;
 }
 
 int admin_query(PGconn *pg, const char *what, PGresult **r, const char *sql, int n, const char *const *params)
 {
     ExecStatusType s;
+    int            rc;
 
     *r = PQexecParams(pg, sql, n, NULL, params, NULL, NULL, 0);
     s = PQresultStatus(*r);
     if (s == PGRES_COMMAND_OK || s == PGRES_TUPLES_OK) {
         return 0;
     }
+    rc = fail_query(pg, what, *r);
     PQclear(*r);
     *r = NULL;
-    return admin_fail(pg, what);
+    return rc;
 }

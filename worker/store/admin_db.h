@@ -12,7 +12,7 @@ void admin_say(const char *what, const char *text);
 int  admin_fail(PGconn *pg, const char *what);
 /* The caller closes *out, also after an error. A statement that waits for a lock gives up after a minute. 0 or SI_E*. */
 int  admin_open(const char *conninfo, PGconn **out);
-/* Runs SQL that returns nothing (one or many statements). 0 or SI_E*. */
+/* Runs SQL that returns nothing (one or many statements). 0 or SI_E*: SI_EAGAIN when a lock did not come in time, or two wait for each other. */
 int  admin_run(PGconn *pg, const char *what, const char *sql);
 /* One statement with up to 8 parameters; *r is NULL on error and cleared by the caller otherwise. 0 or SI_E*. */
 int  admin_query(PGconn *pg, const char *what, PGresult **r, const char *sql, int n, const char *const *params);

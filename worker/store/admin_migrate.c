@@ -1,3 +1,4 @@
+#include <poll.h>
 #include <stdio.h>
 
 #include "base/util.h"
@@ -27,6 +28,9 @@ static const struct {
     { "worker", "SELECT, INSERT, UPDATE, DELETE" },
     { "claim", "SELECT, INSERT, UPDATE" },
 };
+
+#define PAUSE_MS      1000u         /* between two tries; it doubles */
+#define PAUSE_MAX_MS  16000u
 
 /* --- migrations --- */
 
@@ -171,16 +175,63 @@ static int grant(PGconn *pg, const char *role)
     return rc;
 }
 
-int admin_migrate(const char *conninfo, const char *worker_role)
+/* --- patience --- */
+
+/* Who holds locks that may be in the way, those first that have been at it for the longest. The owner of the tables may not see what others' sessions do. */
+static void say_holders(PGconn *pg)
 {
-    PGconn *pg;
-    int     rc = admin_open(conninfo, &pg);
+    static const char sql[] =
+        "SELECT l.pid, coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), '?'),"
+        "  coalesce(a.state || ' for ' || floor(extract(epoch FROM clock_timestamp() - a.state_change)) || ' s', 'busy'),"
+        "  string_agg(DISTINCT coalesce(c.relname, 'another migration'), ', ')"
+        " FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid LEFT JOIN pg_class c ON c.oid = l.relation"
+        " WHERE l.granted AND l.pid <> pg_backend_pid() AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        "  AND (l.locktype = 'advisory' OR c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p'))"
+        " GROUP BY 1, 2, 3, 4, a.xact_start ORDER BY a.xact_start LIMIT 3";
+    PGresult *r;
+
+    if (admin_query(pg, "cannot see who holds locks", &r, sql, 0, NULL) != 0) {
+        return;
+    }
+    for (int i = 0; i < PQntuples(r); i++) {
+        fprintf(stderr, "sictl: locks are held by process %s (%s, %s, %s): %s\n", PQgetvalue(r, i, 0), PQgetvalue(r, i, 1), PQgetvalue(r, i, 2),
+                PQgetvalue(r, i, 3), PQgetvalue(r, i, 4));
+    }
+    PQclear(r);
+}
+
+static int migrate_once(PGconn *pg, const char *worker_role, bool *alone)
+{
+    int rc = 0;
 
     /* Of the whole session, since each migration is a transaction of its own; closing the connection lets it go. */
-    rc = rc ? rc : admin_run(pg, "another migration is running", "SELECT pg_advisory_lock(hashtext('si_migration'))");
+    if (!*alone) {
+        rc = admin_run(pg, "another migration is running", "SELECT pg_advisory_lock(hashtext('si_migration'))");
+        *alone = rc == 0;
+    }
     rc = rc ? rc : migrate(pg);
-    if (rc == 0 && worker_role != NULL) {
-        rc = grant(pg, worker_role);
+    return rc || worker_role == NULL ? rc : grant(pg, worker_role);
+}
+
+int admin_migrate(const char *conninfo, const char *worker_role, uint64_t wait_ms)
+{
+    uint64_t until = clock_ms() + wait_ms, pause = PAUSE_MS;
+    bool     alone = false;
+    PGconn  *pg;
+    int      rc = admin_open(conninfo, &pg);
+
+    rc = rc ? rc : admin_run(pg, "cannot set up the connection", "SET lock_timeout = '2s'");
+    while (rc == 0 && (rc = migrate_once(pg, worker_role, &alone)) == SI_EAGAIN) {
+        fflush(stdout);
+        rc = admin_run(pg, "cannot go back", "ROLLBACK");
+        say_holders(pg);
+        if (rc == 0 && clock_ms() + pause >= until) {
+            fprintf(stderr, "sictl: the database stayed busy: what was migrated stays so, migrate again for the rest\n");
+            rc = SI_EAGAIN;
+            break;
+        }
+        (void) poll(NULL, 0, (int) pause);      /* whoever queued behind us passes */
+        pause = SI_MIN(2 * pause, PAUSE_MAX_MS);
     }
     PQfinish(pg);
     fflush(stdout);
