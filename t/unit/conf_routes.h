@@ -121,9 +121,38 @@ static void routes(test_t *t)
             "a.yaml:1: tenants.x.routes.dev.model: no such key, expected one of models");
 }
 
+/* What a reference leads to is as long as its key allows. */
+static void long_secrets(test_t *t)
+{
+    static const struct { const char *key; size_t max; } keys[] = { { "api_key", 4096 }, { "access_key", 256 }, { "session_token", 8192 } };
+    const char *err = NULL;
+
+    setenv("SI_TEST_KEY_ID", "AKIDEXAMPLE", 1);
+    for (size_t i = 0; i < SI_COUNT(keys); i++) {
+        char       *secret = arena_calloc(t->a, keys[i].max + 2);
+        const char *pair = i == 1 ? ", secret_key: env:SI_TEST_KEY_ID" : i == 2 ? ", access_key: env:SI_TEST_KEY_ID, secret_key: env:SI_TEST_KEY_ID" : "";
+        const char *text = arena_printf(t->a, "providers: { p: { kind: bedrock, region: r, %s: env:SI_TEST_LONG%s } }", keys[i].key, pair);
+
+        memset(secret, 'x', keys[i].max);
+        setenv("SI_TEST_LONG", secret, 1);
+        conf_t *c = load1(t, text, &err);
+        ok(c != NULL, "%s: %zu bytes", keys[i].key, keys[i].max);
+        conf_free(c);
+        secret[keys[i].max] = '\n';
+        c = load1(t, arena_printf(t->a, "providers: { p: { kind: bedrock, region: r, %s: 'file:%s'%s } }", keys[i].key, file(t, "secret", secret, keys[i].max + 1), pair), &err);
+        ok(c != NULL, "%s: from a file, with a line end", keys[i].key);
+        conf_free(c);
+        secret[keys[i].max] = 'x';
+        setenv("SI_TEST_LONG", secret, 1);
+        refused(t, text, arena_printf(t->a, "a.yaml:1: providers.p.%s: env:SI_TEST_LONG leads to a text of more than %zu bytes", keys[i].key, keys[i].max));
+    }
+    unsetenv("SI_TEST_LONG");
+}
+
 /* The example that ships. */
 static void example_models(test_t *t)
 {
+    long_secrets(t);
     const char *files[] = { arena_printf(t->a, "%s/conf/si.yaml", t->root), arena_printf(t->a, "%s/conf/models.yaml", t->root) }, *err = NULL;
 
     setenv("OPENAI_API_KEY", "k1", 1);

@@ -22,7 +22,7 @@ typedef enum {
     KEY_PRICE,          /* "2.50", at most 6 places, up to max -> uint64_t in millionths; "": that of another key, CONF_PRICE_SAME */
     KEY_TEXTS,          /* a list of texts of min to max bytes, each one of `words` if there are any -> conf_texts_t */
     KEY_FILTERS,        /* a list of names under filters -> conf_filters_t */
-    KEY_SECRET,         /* nothing, or a reference to it: env:NAME, file:PATH -> const char * */
+    KEY_SECRET,         /* nothing, or a reference to it: env:NAME, file:PATH, of max bytes at most -> const char * */
     KEY_PLACE           /* text or reference: for a URL that may hold a password; printed without it */
 } key_type_t;
 

@@ -7,7 +7,7 @@
 #include "base/logger.h"
 #include "base/util.h"
 
-#define SECRET_MAX  4096
+#define SECRET_MAX  8194          /* bytes of a file: the longest secret, and a line end */
 
 /* --- messages --- */
 
@@ -196,6 +196,9 @@ static int put_secret(loader_t *l, const slot_t *s, const char *text)
     v = v != NULL ? v : "";
     if (!utf8_valid(str_of(v)) || strpbrk(v, " \t\r\n") != NULL) {
         return conf_fail_at(l, s->node, s->path, arena_printf(l->a, "%s leads to a text with spaces or line ends", text));
+    }
+    if (!length_ok(s->key, v)) {
+        return conf_fail_at(l, s->node, s->path, arena_printf(l->a, "%s leads to a text of more than %llu bytes", text, (unsigned long long) s->key->max));
     }
     return put_text(s, v);
 }
