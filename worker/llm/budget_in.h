@@ -21,6 +21,7 @@ struct budgets {
     uint64_t  round;            /* clock_ms() when a connection to Redis began last */
     uint32_t  nodes;            /* 0: not known yet */
     uint64_t  counted;          /* clock_ms() when they were */
+    uint64_t  close_at;         /* clock_ms() when the ledger is asked for days to close */
     bool      sweeping;
     list_t    summed;           /* waiters: somebody else's sum is over */
     struct {

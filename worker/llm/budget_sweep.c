@@ -9,10 +9,12 @@
 #include "io/redis.h"
 #include "llm/budget_in.h"
 #include "run/co.h"
+#include "store/spent.h"
 #include "store/store.h"
 
 #define NODES_MS   30000        /* the number of nodes is this old at most, if Postgres answers */
 #define CONNECT_MS 3000
+#define CLOSE_MS   600000       /* days are closed (store/spent.h): one at a time, and when none is left so much later */
 
 /* --- reservations as texts --- */
 
@@ -121,6 +123,10 @@ static void co_look(arena_t *a)
         for (size_t i = 0; i < n && rc == 0; i++) {
             rc = co_lapse(a, &list[i]);
         }
+    }
+    if (clock_ms() >= b->close_at) {
+        bool more;
+        b->close_at = clock_ms() + (co_store_spent_close(a, &more) == 0 && more ? 0 : CLOSE_MS);
     }
     if (clock_ms() >= b->counted + NODES_MS || b->nodes == 0) {
         b->counted = clock_ms();

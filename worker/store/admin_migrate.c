@@ -24,6 +24,8 @@ static const struct {
     { "message", "SELECT, INSERT" },
     { "idempotency", "SELECT, INSERT" },
     { "usage", "SELECT, INSERT" },
+    { "usage_day", "SELECT, INSERT" },
+    { "usage_closed", "SELECT, UPDATE" },
     { "outbox", "INSERT" },
     { "worker", "SELECT, INSERT, UPDATE, DELETE" },
     { "claim", "SELECT, INSERT, UPDATE" },

@@ -11,7 +11,9 @@ typedef struct {
     int64_t     money, calls;   /* the sums: millionths of a US dollar, and how many there were */
 } spent_t;
 
-/* 0 with the sums, or SI_E*. */
+/* Closes the next day whose sums can be kept, if there is one: *more, there are others. 0 or SI_E*. */
+int co_store_spent_close(arena_t *a, bool *more);
+/* 0 with the sums, or SI_E*. Of days that are closed their sums are read, of the others all rows. */
 int co_store_spent(arena_t *a, spent_t *const *list, size_t n);
 
 /* What the ledger says of one call of a model; ended: ms since 1970, 0: not known. 0, SI_ENOENT (it was not written down), or SI_E*. */
