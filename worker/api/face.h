@@ -31,6 +31,7 @@ typedef struct {
 } face_block_t;
 
 #define FACE_BLOCKS  1024           /* of one answer */
+#define FACE_MEMBERS 16             /* of an object that is read without hashes */
 
 typedef struct face_call {
     const struct face *face;
@@ -43,6 +44,14 @@ typedef struct face_call {
     bool          counts;           /* set before read(): only tokens are counted, an answer is not asked for */
     llm_request_t q;                /* messages, nmessages, options */
     void         *state;            /* the face's own */
+
+    /* What face_get() looked into last: its members but null. */
+    struct {
+        const json_t *o;
+        size_t        n;
+        uint64_t      marks;        /* of all names */
+        struct { const char *name; const json_t *v; } members[FACE_MEMBERS];
+    } seen;
 
     /* of the answer: */
     const char   *id;               /* a UUID without dashes */
@@ -111,6 +120,8 @@ int face_refuse(face_call_t *c, const char *field, const char *fmt, ...) __attri
 const char *face_field(face_call_t *c, const char *path, const char *name);
 /* "list[i]", in the arena. */
 const char *face_item(face_call_t *c, const char *list, size_t i);
+/* The member of a part of the request; NULL when it is absent or null, or o no object. Most that a dialect knows are absent: cheap for these. */
+const json_t *face_get(face_call_t *c, const json_t *o, const char *name);
 /* Refuses members that are not in the NULL-terminated list, unless null. */
 int face_members(face_call_t *c, const char *path, const json_t *o, const char *const *names);
 /* A member; absent and null leave *out as it is, unless required. */
@@ -126,8 +137,10 @@ typedef struct {
     const char *name, *value;
 } face_usual_t;
 
-/* What is not known, not null and not usual goes on as it is, to a provider that speaks so: into extra. Both lists end with NULL. */
-void face_keep_rest(const json_t *o, const char *const *known, const face_usual_t *usual, json_t *extra);
+/* The member goes on as it is, to a provider that speaks so: into options.extra. 0. */
+int  face_keep(face_call_t *c, const char *name, const json_t *v);
+/* So does what is not known, not null and not usual. Both lists end with NULL. */
+void face_keep_rest(face_call_t *c, const json_t *o, const char *const *known, const face_usual_t *usual);
 /* "data:<media>;base64,<data>": true with *media (in the arena) and *data. */
 bool face_data_url(arena_t *a, str_t url, const char **media, str_t *data);
 

@@ -22,9 +22,7 @@ static int refuse_unspeakable(face_call_t *c, const json_t *o)
     static const char *const never[] = { "mcp_servers", "container" };
 
     for (size_t i = 0; i < SI_COUNT(never); i++) {
-        const json_t *v = json_object_get(o, never[i]);
-
-        if (v != NULL && !json_is_null(v)) {
+        if (face_get(c, o, never[i]) != NULL) {
             return face_refuse(c, never[i], "what tools of the provider do cannot be shown here");
         }
     }
@@ -45,10 +43,10 @@ static int read_numbers(face_call_t *c, const json_t *o)
 
 static int read_stop(face_call_t *c, const json_t *o)
 {
-    const json_t *v = json_object_get(o, "stop_sequences"), *one;
+    const json_t *v = face_get(c, o, "stop_sequences"), *one;
     size_t        i;
 
-    if (v == NULL || json_is_null(v)) {
+    if (v == NULL) {
         return 0;
     }
     if (!json_is_array(v) || json_array_size(v) > STOPS) {
@@ -67,9 +65,9 @@ static int read_stop(face_call_t *c, const json_t *o)
 /* An object, or NULL with *rc: absent (0) or of another type (-1). */
 static const json_t *object(face_call_t *c, const json_t *o, const char *name, int *rc)
 {
-    const json_t *v = json_object_get(o, name);
+    const json_t *v = face_get(c, o, name);
 
-    *rc = v == NULL || json_is_null(v) || json_is_object(v) ? 0 : face_refuse(c, name, "must be an object");
+    *rc = v == NULL || json_is_object(v) ? 0 : face_refuse(c, name, "must be an object");
     return json_is_object(v) ? v : NULL;
 }
 
@@ -89,7 +87,7 @@ static int read_metadata(face_call_t *c, const json_t *o)
 }
 
 /* A budget and none at all have a word here, other ways to think are the provider's own. */
-static int read_thinking(face_call_t *c, const json_t *o, json_t *extra)
+static int read_thinking(face_call_t *c, const json_t *o)
 {
     int           rc;
     const json_t *v = object(c, o, "thinking", &rc);
@@ -103,7 +101,7 @@ static int read_thinking(face_call_t *c, const json_t *o, json_t *extra)
         return 0;
     }
     if (!str_is(type, "enabled") || json_is_string(json_object_get(v, "display"))) {
-        return json_object_set(extra, "thinking", (json_t *) (uintptr_t) v);
+        return face_keep(c, "thinking", v);
     }
     rc = face_count(c, "thinking", v, "budget_tokens", 1, &c->q.options.reasoning_tokens);
     return rc != 0 || c->q.options.reasoning_tokens > 0 ? rc : face_refuse(c, "thinking.budget_tokens", "is required");
@@ -239,7 +237,6 @@ static const face_usual_t usual[] = { { "service_tier", "auto" }, { NULL, NULL }
 
 static int read_request(face_call_t *c, const json_t *o)
 {
-    json_t            *extra = json_own(c->arena, json_object());
     anthropic_state_t *s = arena_calloc(c->arena, sizeof *s);
 
     s->open = ANTHROPIC_NONE;
@@ -247,14 +244,13 @@ static int read_request(face_call_t *c, const json_t *o)
     arena_defer(c->arena, free_state, s);
     c->state = s;
     if (face_text(c, "", o, "model", true, &c->model) || face_flag(c, "", o, "stream", &c->stream) || refuse_unspeakable(c, o)
-        || read_numbers(c, o) || read_stop(c, o) || read_metadata(c, o) || read_thinking(c, o, extra) || read_output(c, o)
+        || read_numbers(c, o) || read_stop(c, o) || read_metadata(c, o) || read_thinking(c, o) || read_output(c, o)
         || face_tools(c, o, read_tool) || read_choice(c, o) || anthropic_messages(c, o))
     {
         return -1;
     }
-    face_keep_rest(o, known, usual, extra);
+    face_keep_rest(c, o, known, usual);
     c->q.options.dialect = "anthropic";
-    c->q.options.extra = json_object_size(extra) > 0 ? extra : NULL;
     return 0;
 }
 

@@ -6,13 +6,14 @@
 int anthropic_cache(face_call_t *c, const char *path, const json_t *o, bool *cache, const char **ttl)
 {
     static const char *const names[] = { "type", "ttl", NULL };
-    const char   *at = face_field(c, path, "cache_control");
-    const json_t *v = json_object_get(o, "cache_control");
+    const char   *at;
+    const json_t *v = face_get(c, o, "cache_control");
     str_t         life = STR_NULL;
 
-    if (v == NULL || json_is_null(v)) {
+    if (v == NULL) {
         return 0;
     }
+    at = face_field(c, path, "cache_control");
     if (!str_is(json_str(v, "type", STR_NULL), "ephemeral")) {
         return face_refuse(c, at, "must be {\"type\":\"ephemeral\"}");
     }

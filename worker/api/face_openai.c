@@ -22,14 +22,12 @@ static int refuse_unspeakable(face_call_t *c, const json_t *o)
         { "functions", "is out of use: send tools" }, { "function_call", "is out of use: send tool_choice" },
         { "audio", "answers are text here" }, { "web_search_options", "citations cannot be shown here" },
     };
-    const json_t *modalities = json_object_get(o, "modalities");
+    const json_t *modalities = face_get(c, o, "modalities");
     int64_t       n = 1, logprobs = 0;
     bool          flag = false;
 
     for (size_t i = 0; i < SI_COUNT(never); i++) {
-        const json_t *v = json_object_get(o, never[i].name);
-
-        if (v != NULL && !json_is_null(v)) {
+        if (face_get(c, o, never[i].name) != NULL) {
             return face_refuse(c, never[i].name, "%s", never[i].why);
         }
     }
@@ -42,7 +40,7 @@ static int refuse_unspeakable(face_call_t *c, const json_t *o)
     if (flag || logprobs > 0) {
         return face_refuse(c, flag ? "logprobs" : "top_logprobs", "probabilities of tokens cannot be had here");
     }
-    if (modalities != NULL && !json_is_null(modalities)
+    if (modalities != NULL
         && !(json_array_size(modalities) == 1 && str_is(str_of(json_string_value(json_array_get(modalities, 0))), "text")))
     {
         return face_refuse(c, "modalities", "may be [\"text\"] and nothing else");
@@ -53,7 +51,7 @@ static int refuse_unspeakable(face_call_t *c, const json_t *o)
 static int read_numbers(face_call_t *c, const json_t *o)
 {
     chat_options_t *to = &c->q.options;
-    const json_t   *seed = json_object_get(o, "seed");
+    const json_t   *seed = face_get(c, o, "seed");
     int64_t         old = -1;
 
     if (face_number(c, "", o, "temperature", &to->temperature) || face_number(c, "", o, "top_p", &to->top_p)
@@ -74,10 +72,10 @@ static int read_numbers(face_call_t *c, const json_t *o)
 
 static int read_stop(face_call_t *c, const json_t *o)
 {
-    const json_t *v = json_object_get(o, "stop"), *one;
+    const json_t *v = face_get(c, o, "stop"), *one;
     size_t        i, n = json_is_array(v) ? json_array_size(v) : 1;
 
-    if (v == NULL || json_is_null(v)) {
+    if (v == NULL) {
         return 0;
     }
     if (n > STOPS) {
@@ -115,13 +113,13 @@ static int read_stream(face_call_t *c, const json_t *o)
 {
     static const char *const names[] = { "include_usage", "include_obfuscation", NULL };
     openai_state_t *s = c->state;
-    const json_t   *v = json_object_get(o, "stream_options");
+    const json_t   *v = face_get(c, o, "stream_options");
     bool            padded = false;
 
     if (face_flag(c, "", o, "stream", &c->stream)) {
         return -1;
     }
-    if (v == NULL || json_is_null(v)) {
+    if (v == NULL) {
         return 0;
     }
     if (!json_is_object(v) || !c->stream) {
@@ -140,8 +138,7 @@ static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_too
     static const char *const outer[] = { "type", "function", "cache_control", NULL };
     static const char *const inner[] = { "name", "description", "parameters", "strict", NULL };
     const char   *at = face_field(c, path, "function");
-    const json_t *f = json_object_get(v, "function"), *schema = json_object_get(f, "parameters");
-    const json_t *cache = json_object_get(v, "cache_control");
+    const json_t *f = face_get(c, v, "function"), *cache = face_get(c, v, "cache_control"), *schema;
     str_t         type = STR("function"), name = STR_NULL, about = STR("");
 
     if (face_text(c, path, v, "type", false, &type)) {
@@ -155,7 +152,8 @@ static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_too
     {
         return -1;
     }
-    if (schema != NULL && !json_is_null(schema)) {
+    schema = face_get(c, f, "parameters");
+    if (schema != NULL) {
         if (!json_is_object(schema)) {
             return face_refuse(c, face_field(c, at, "parameters"), "must be a JSON Schema, which is an object");
         }
@@ -168,29 +166,24 @@ static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_too
     return 0;
 }
 
-/* Keeps a member that has no neutral form for a provider of this dialect. */
-static int keep(json_t *extra, const json_t *o, const char *name)
-{
-    return json_object_set(extra, name, json_object_get(o, name));
-}
-
-static int read_choice(face_call_t *c, const json_t *o, json_t *extra)
+static int read_choice(face_call_t *c, const json_t *o)
 {
     static const struct { const char *word; chat_choice_t choice; } words[] = {
         { "auto", CHOICE_AUTO }, { "none", CHOICE_NONE }, { "required", CHOICE_ANY },
         { "any", CHOICE_ANY },          /* Mistral's clients */
     };
-    const json_t *v = json_object_get(o, "tool_choice"), *parallel = json_object_get(o, "parallel_tool_calls");
-    const char   *name = json_string_value(json_object_get(json_object_get(v, "function"), "name"));
+    const json_t *v = face_get(c, o, "tool_choice"), *parallel = face_get(c, o, "parallel_tool_calls");
+    const char   *name;
     bool          flag = false;
 
     if (face_flag(c, "", o, "parallel_tool_calls", &flag)) {
         return -1;
     }
     c->q.options.parallel = json_is_boolean(parallel) ? flag : -1;
-    if (v == NULL || json_is_null(v)) {
+    if (v == NULL) {
         return 0;
     }
+    name = json_string_value(json_object_get(json_object_get(v, "function"), "name"));
     if (json_is_object(v) && name != NULL) {
         c->q.options.choice = CHOICE_ONE;
         c->q.options.choice_name = name;
@@ -202,19 +195,19 @@ static int read_choice(face_call_t *c, const json_t *o, json_t *extra)
             return 0;
         }
     }
-    return json_is_object(v) ? keep(extra, o, "tool_choice")
+    return json_is_object(v) ? face_keep(c, "tool_choice", v)
                              : face_refuse(c, "tool_choice", "must be none, auto, required, or name a function");
 }
 
-static int read_shape(face_call_t *c, const json_t *o, json_t *extra)
+static int read_shape(face_call_t *c, const json_t *o)
 {
     static const char *const names[] = { "name", "schema", "strict", "description", NULL };
     const char     *at = "response_format.json_schema";
-    const json_t   *v = json_object_get(o, "response_format"), *s = json_object_get(v, "json_schema");
+    const json_t   *v = face_get(c, o, "response_format"), *s;
     chat_options_t *to = &c->q.options;
     str_t           type = STR_NULL, name = STR("answer"), about = STR_NULL;
 
-    if (v == NULL || json_is_null(v)) {
+    if (v == NULL) {
         return 0;
     }
     if (!json_is_object(v)) {
@@ -231,8 +224,9 @@ static int read_shape(face_call_t *c, const json_t *o, json_t *extra)
         return 0;
     }
     if (!str_is(type, "json_schema")) {
-        return keep(extra, o, "response_format");
+        return face_keep(c, "response_format", v);
     }
+    s = json_object_get(v, "json_schema");
     if (!json_is_object(json_object_get(s, "schema"))) {
         return face_refuse(c, "response_format.json_schema.schema", "must be a JSON Schema, which is an object");
     }
@@ -252,24 +246,22 @@ static const face_usual_t usual[] = { { "service_tier", "auto" }, { NULL, NULL }
 
 static int read_request(face_call_t *c, const json_t *o)
 {
-    json_t *extra = json_own(c->arena, json_object());
-    str_t   user = STR_NULL;
+    str_t user = STR_NULL;
 
     c->state = arena_calloc(c->arena, sizeof(openai_state_t));
     if (face_text(c, "", o, "model", true, &c->model) || refuse_unspeakable(c, o) || read_stream(c, o) || read_numbers(c, o)
-        || read_stop(c, o) || read_effort(c, o) || face_tools(c, o, read_tool) || read_choice(c, o, extra) || read_shape(c, o, extra)
-        || face_text(c, "", o, "user", false, &user) || openai_messages(c, o))
+        || read_stop(c, o) || read_effort(c, o) || face_tools(c, o, read_tool) || read_choice(c, o) || read_shape(c, o)
+        || face_text(c, "", o, "user", false, &user))
     {
         return -1;
     }
-    face_keep_rest(o, known, usual, extra);
-    if (json_is_true(json_object_get(o, "store"))) {
-        (void) keep(extra, o, "store");
+    face_keep_rest(c, o, known, usual);
+    if (json_is_true(face_get(c, o, "store"))) {
+        (void) face_keep(c, "store", json_true());
     }
     c->q.options.end_user = user.p;
     c->q.options.dialect = "openai";
-    c->q.options.extra = json_object_size(extra) > 0 ? extra : NULL;
-    return 0;
+    return openai_messages(c, o);
 }
 
 const face_t face_openai = {

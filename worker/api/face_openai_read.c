@@ -4,9 +4,9 @@
 /* cache_control, which OpenRouter and others have added: a prompt-cache point behind this part. */
 static int read_cache(face_call_t *c, const char *path, const json_t *v, chat_part_t *p)
 {
-    const json_t *cache = json_object_get(v, "cache_control");
+    const json_t *cache = face_get(c, v, "cache_control");
 
-    if (cache == NULL || json_is_null(cache)) {
+    if (cache == NULL) {
         return 0;
     }
     if (!json_is_object(cache) || !str_is(str_of(json_string_value(json_object_get(cache, "type"))), "ephemeral")) {
@@ -34,7 +34,7 @@ static int read_image(face_call_t *c, const char *path, const json_t *v, chat_pa
 {
     static const char *const names[] = { "url", "detail", NULL }, *const details[] = { "auto", "low", "high" };
     const char   *at = face_field(c, path, "image_url");
-    const json_t *o = json_object_get(v, "image_url");
+    const json_t *o = face_get(c, v, "image_url");
     str_t         url = STR_NULL, detail = STR_NULL;
 
     p->kind = PART_IMAGE;
@@ -57,7 +57,7 @@ static int read_file(face_call_t *c, const char *path, const json_t *v, chat_par
 {
     static const char *const names[] = { "file_data", "filename", NULL };
     const char   *at = face_field(c, path, "file");
-    const json_t *o = json_object_get(v, "file");
+    const json_t *o = face_get(c, v, "file");
     str_t         data = STR_NULL, name = STR_NULL;
 
     p->kind = PART_FILE;
@@ -92,14 +92,15 @@ static int read_part(face_call_t *c, const char *path, const json_t *v, bool tex
 /* "content": a string, or a list of parts, added to m, which has room for it. */
 static int read_content(face_call_t *c, const char *path, const json_t *v, bool text_only, chat_part_t *parts, size_t *n)
 {
-    const json_t *content = json_object_get(v, "content"), *one;
-    const char   *at = face_field(c, path, "content");
+    const json_t *content = face_get(c, v, "content"), *one;
+    const char   *at;
     size_t        i;
 
     if (json_is_string(content)) {
         parts[(*n)++] = (chat_part_t) { .kind = PART_TEXT, .text = { json_string_value(content), json_string_length(content) } };
         return 0;
     }
+    at = face_field(c, path, "content");
     if (json_array_size(content) == 0) {
         return face_refuse(c, at, "must be a string or a list of parts");
     }
@@ -116,7 +117,7 @@ static int read_call(face_call_t *c, const char *path, const json_t *v, chat_par
     static const char *const outer[] = { "id", "type", "index", "function", "extra_content", NULL };
     static const char *const inner[] = { "name", "arguments", "parsed_arguments", NULL };     /* the latter of OpenAI's own client */
     const char   *at = face_field(c, path, "function");
-    const json_t *f = json_object_get(v, "function");
+    const json_t *f = face_get(c, v, "function");
     str_t         type = STR("function"), id = STR_NULL, name = STR_NULL;
 
     p->kind = PART_CALL;
@@ -156,7 +157,7 @@ static int read_assistant(face_call_t *c, const char *path, const json_t *v, cha
     /* "parsed" is of OpenAI's own client, which sends its answers back with it. */
     static const char *const names[] = { "role", "content", "refusal", "tool_calls", "reasoning_content", "reasoning", "annotations", "parsed",
                                          "prefix", "name", NULL };
-    const json_t *calls = json_object_get(v, "tool_calls"), *content = json_object_get(v, "content"), *one;
+    const json_t *calls = face_get(c, v, "tool_calls"), *content = face_get(c, v, "content"), *one;
     str_t         reasoning = STR_NULL, refusal = STR_NULL;
     bool          prefix = false;       /* Mistral's clients always say that it is false */
     size_t        i;
@@ -169,19 +170,19 @@ static int read_assistant(face_call_t *c, const char *path, const json_t *v, cha
     if (prefix) {
         return face_refuse(c, face_field(c, path, "prefix"), "an answer cannot be begun for the model here");
     }
-    if (json_array_size(json_object_get(v, "annotations")) > 0) {
+    if (json_array_size(face_get(c, v, "annotations")) > 0) {
         return face_refuse(c, face_field(c, path, "annotations"), "cannot be sent back");
     }
     if (reasoning.n > 0) {
         parts[(*n)++] = (chat_part_t) { .kind = PART_REASONING, .text = reasoning };
     }
-    if (content != NULL && !json_is_null(content) && read_content(c, path, v, true, parts, n)) {
+    if (content != NULL && read_content(c, path, v, true, parts, n)) {
         return -1;
     }
     if (refusal.n > 0) {
         parts[(*n)++] = (chat_part_t) { .kind = PART_TEXT, .text = refusal };
     }
-    if (calls != NULL && !json_is_null(calls) && !json_is_array(calls)) {
+    if (calls != NULL && !json_is_array(calls)) {
         return face_refuse(c, face_field(c, path, "tool_calls"), "must be a list");
     }
     json_array_foreach(calls, i, one) {
@@ -195,7 +196,7 @@ static int read_assistant(face_call_t *c, const char *path, const json_t *v, cha
 static int read_result(face_call_t *c, const char *path, const json_t *v, chat_part_t *p)
 {
     static const char *const names[] = { "role", "content", "tool_call_id", "name", NULL };
-    chat_part_t *parts = arena_calloc(c->arena, (json_array_size(json_object_get(v, "content")) + 1) * sizeof *parts);
+    chat_part_t *parts = arena_calloc(c->arena, (json_array_size(face_get(c, v, "content")) + 1) * sizeof *parts);
     str_t        id = STR_NULL, name = STR_NULL;
 
     *p = (chat_part_t) { .kind = PART_RESULT, .parts = parts };
@@ -209,9 +210,14 @@ static int read_result(face_call_t *c, const char *path, const json_t *v, chat_p
     return 0;
 }
 
-static size_t room(const json_t *v)
+static size_t room(face_call_t *c, const json_t *v)
 {
-    return 4 + json_array_size(json_object_get(v, "content")) + json_array_size(json_object_get(v, "tool_calls"));
+    return 4 + json_array_size(face_get(c, v, "content")) + json_array_size(face_get(c, v, "tool_calls"));
+}
+
+static bool is_result(face_call_t *c, const json_t *v)
+{
+    return str_is(str_of(json_string_value(face_get(c, v, "role"))), "tool");
 }
 
 /* Results of tools that follow each other are one message: some providers want all of them together. */
@@ -220,7 +226,7 @@ static int read_results(face_call_t *c, const json_t *list, size_t *at, chat_mes
     size_t       from = *at, n = 0;
     chat_part_t *parts;
 
-    while (str_is(json_str(json_array_get(list, from + n), "role", STR_NULL), "tool")) {
+    while (is_result(c, json_array_get(list, from + n))) {
         n++;
     }
     parts = arena_calloc(c->arena, n * sizeof *parts);
@@ -237,7 +243,7 @@ static int read_results(face_call_t *c, const json_t *list, size_t *at, chat_mes
 static int read_message(face_call_t *c, const char *path, const json_t *v, chat_message_t *m)
 {
     static const char *const names[] = { "role", "content", "name", NULL };
-    chat_part_t *parts = arena_calloc(c->arena, room(v) * sizeof *parts);
+    chat_part_t *parts = arena_calloc(c->arena, room(c, v) * sizeof *parts);
     str_t        role = STR_NULL;
 
     m->parts = parts;
@@ -258,7 +264,7 @@ static int read_message(face_call_t *c, const char *path, const json_t *v, chat_
 
 int openai_messages(face_call_t *c, const json_t *body)
 {
-    const json_t   *list = json_object_get(body, "messages"), *v;
+    const json_t   *list = face_get(c, body, "messages"), *v;
     chat_message_t *out;
     size_t          i = 0, n = 0;
     int             rc = 0;
@@ -272,7 +278,7 @@ int openai_messages(face_call_t *c, const json_t *body)
         if (!json_is_object(v)) {
             return face_refuse(c, face_item(c, "messages", i), "must be an object");
         }
-        if (str_is(json_str(v, "role", STR_NULL), "tool")) {
+        if (is_result(c, v)) {
             rc = read_results(c, list, &i, &out[n++]);
         } else {
             rc = read_message(c, face_item(c, "messages", i), v, &out[n++]);

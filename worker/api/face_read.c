@@ -43,11 +43,77 @@ const char *face_item(face_call_t *c, const char *list, size_t i)
     size_t n = sizeof digits;
 
     digits[--n] = '\0';
+    digits[--n] = ']';
     do {
         digits[--n] = (char) ('0' + i % 10);
         i /= 10;
     } while (i > 0);
-    return arena_cat(c->arena, list, "[", digits + n, "]", NULL);
+    digits[--n] = '[';
+    return arena_cat(c->arena, list, digits + n, NULL);
+}
+
+/* The first two bytes tell most names apart. */
+static bool same(const char *a, const char *b)
+{
+    return a[0] == b[0] && (a[0] == '\0' || (a[1] == b[1] && strcmp(a, b) == 0));
+}
+
+/* One of 64 bits by the first two bytes, so that an absent name is seldom looked for. */
+static uint64_t mark(const char *name)
+{
+    unsigned a = (unsigned char) name[0], b = a != 0 ? (unsigned char) name[1] : 0;
+
+    return 1ull << ((a * 3 + b) & 63);
+}
+
+static void look_into(face_call_t *c, const json_t *o)
+{
+    json_t *of = (json_t *) (uintptr_t) o;
+
+    c->seen.o = o;
+    c->seen.n = 0;
+    c->seen.marks = 0;
+    for (void *at = json_object_iter(of); at != NULL; at = json_object_iter_next(of, at)) {
+        const char   *name = json_object_iter_key(at);
+        const json_t *v = json_object_iter_value(at);
+
+        if (!json_is_null(v)) {
+            c->seen.marks |= mark(name);
+            c->seen.members[c->seen.n].name = name;
+            c->seen.members[c->seen.n++].v = v;
+        }
+    }
+}
+
+static const json_t *find(face_call_t *c, const json_t *o, const char *name)
+{
+    if (c->seen.o != o) {
+        if (json_object_size(o) > FACE_MEMBERS) {
+            const json_t *v = json_object_get(o, name);
+
+            return json_is_null(v) ? NULL : v;
+        }
+        look_into(c, o);
+    }
+    for (size_t i = 0; i < c->seen.n; i++) {
+        if (same(c->seen.members[i].name, name)) {
+            return c->seen.members[i].v;
+        }
+    }
+    return NULL;
+}
+
+const json_t *face_get(face_call_t *c, const json_t *o, const char *name)
+{
+    return c->seen.o == o && (c->seen.marks & mark(name)) == 0 ? NULL : find(c, o, name);
+}
+
+static bool in_list(const char *name, const char *const *names)
+{
+    while (*names != NULL && !same(*names, name)) {
+        names++;
+    }
+    return *names != NULL;
 }
 
 int face_members(face_call_t *c, const char *path, const json_t *o, const char *const *names)
@@ -56,29 +122,16 @@ int face_members(face_call_t *c, const char *path, const json_t *o, const char *
     const json_t *v;
 
     json_object_foreach((json_t *) (uintptr_t) o, name, v) {
-        size_t i = 0;
-
-        while (names[i] != NULL && strcmp(names[i], name) != 0) {
-            i++;
-        }
-        if (names[i] == NULL && !json_is_null(v)) {
+        if (!in_list(name, names) && !json_is_null(v)) {
             return face_refuse(c, face_field(c, path, name), "is not known here, or cannot be translated");
         }
     }
     return 0;
 }
 
-/* The member, or NULL when it is not given. */
-static const json_t *member(const json_t *o, const char *name)
-{
-    const json_t *v = json_object_get(o, name);
-
-    return json_is_null(v) ? NULL : v;
-}
-
 int face_text(face_call_t *c, const char *path, const json_t *o, const char *name, bool required, str_t *out)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = face_get(c, o, name);
 
     if (v == NULL) {
         return required ? face_refuse(c, face_field(c, path, name), "is required") : 0;
@@ -92,7 +145,7 @@ int face_text(face_call_t *c, const char *path, const json_t *o, const char *nam
 
 int face_flag(face_call_t *c, const char *path, const json_t *o, const char *name, bool *out)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = face_get(c, o, name);
 
     if (v != NULL && !json_is_boolean(v)) {
         return face_refuse(c, face_field(c, path, name), "must be true or false");
@@ -103,7 +156,7 @@ int face_flag(face_call_t *c, const char *path, const json_t *o, const char *nam
 
 int face_number(face_call_t *c, const char *path, const json_t *o, const char *name, double *out)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = face_get(c, o, name);
 
     if (v != NULL && !json_is_number(v)) {
         return face_refuse(c, face_field(c, path, name), "must be a number");
@@ -114,7 +167,7 @@ int face_number(face_call_t *c, const char *path, const json_t *o, const char *n
 
 int face_count(face_call_t *c, const char *path, const json_t *o, const char *name, int64_t min, int64_t *out)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = face_get(c, o, name);
 
     if (v != NULL && (!json_is_integer(v) || json_integer_value(v) < min)) {
         return face_refuse(c, face_field(c, path, name), min == INT64_MIN ? "must be a whole number" : "must be a whole number from %lld",
@@ -143,13 +196,17 @@ bool face_data_url(arena_t *a, str_t url, const char **media, str_t *data)
 
 int face_tools(face_call_t *c, const json_t *o, int (*read)(face_call_t *c, const char *path, const json_t *v, chat_tool_t *t))
 {
-    const json_t *list = member(o, "tools"), *v;
-    chat_tool_t  *tools = arena_calloc(c->arena, (json_array_size(list) + 1) * sizeof *tools);
+    const json_t *list = face_get(c, o, "tools"), *v;
+    chat_tool_t  *tools;
     size_t        i;
 
-    if (list != NULL && !json_is_array(list)) {
+    if (list == NULL) {
+        return 0;
+    }
+    if (!json_is_array(list)) {
         return face_refuse(c, "tools", "must be a list");
     }
+    tools = arena_calloc(c->arena, (json_array_size(list) + 1) * sizeof *tools);
     json_array_foreach(list, i, v) {
         if (read(c, face_item(c, "tools", i), v, &tools[i])) {
             return -1;
@@ -158,16 +215,6 @@ int face_tools(face_call_t *c, const json_t *o, int (*read)(face_call_t *c, cons
     c->q.options.tools = tools;
     c->q.options.ntools = json_array_size(list);
     return 0;
-}
-
-static bool in_list(const char *name, const char *const *names)
-{
-    for (; *names != NULL; names++) {
-        if (strcmp(*names, name) == 0) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static bool is_usual(const char *name, const json_t *v, const face_usual_t *usual)
@@ -180,14 +227,24 @@ static bool is_usual(const char *name, const json_t *v, const face_usual_t *usua
     return false;
 }
 
-void face_keep_rest(const json_t *o, const char *const *known, const face_usual_t *usual, json_t *extra)
+int face_keep(face_call_t *c, const char *name, const json_t *v)
+{
+    json_t *extra = (json_t *) (uintptr_t) c->q.options.extra;
+
+    if (extra == NULL) {
+        c->q.options.extra = extra = json_own(c->arena, json_object());
+    }
+    return json_object_set(extra, name, (json_t *) (uintptr_t) v);
+}
+
+void face_keep_rest(face_call_t *c, const json_t *o, const char *const *known, const face_usual_t *usual)
 {
     const char   *name;
     const json_t *v;
 
     json_object_foreach((json_t *) (uintptr_t) o, name, v) {
         if (!in_list(name, known) && !json_is_null(v) && !is_usual(name, v, usual)) {
-            (void) json_object_set(extra, name, json_object_get(o, name));
+            (void) face_keep(c, name, v);
         }
     }
 }

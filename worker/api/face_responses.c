@@ -15,13 +15,6 @@ static const char *const known[] = {
     "top_logprobs", "metadata", "user", "safety_identifier", NULL,
 };
 
-static bool given(const json_t *o, const char *name)
-{
-    const json_t *v = json_object_get(o, name);
-
-    return v != NULL && !json_is_null(v);
-}
-
 /* What only a server that remembers can do, and what has no place in our answers. */
 static int refuse_unspeakable(face_call_t *c, const json_t *o)
 {
@@ -30,13 +23,13 @@ static int refuse_unspeakable(face_call_t *c, const json_t *o)
         { "conversation", "conversations are not stored under this API: send all of the input" },
         { "prompt", "prompts are not stored here: send instructions and input" },
     };
-    const json_t *include = json_object_get(o, "include"), *what;
+    const json_t *include = face_get(c, o, "include"), *what;
     bool          store = false, background = false;
     int64_t       logprobs = 0;
     size_t        i;
 
     for (i = 0; i < SI_COUNT(never); i++) {
-        if (given(o, never[i].name)) {
+        if (face_get(c, o, never[i].name) != NULL) {
             return face_refuse(c, never[i].name, "%s", never[i].why);
         }
     }
@@ -58,7 +51,7 @@ static int refuse_unspeakable(face_call_t *c, const json_t *o)
 static int read_stream(face_call_t *c, const json_t *o)
 {
     static const char *const names[] = { "include_obfuscation", NULL };
-    const json_t *v = json_object_get(o, "stream_options");
+    const json_t *v = face_get(c, o, "stream_options");
     bool          padded = false;
 
     if (face_flag(c, "", o, "stream", &c->stream) || face_members(c, "stream_options", v, names)
@@ -72,7 +65,7 @@ static int read_stream(face_call_t *c, const json_t *o)
 static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_tool_t *t)
 {
     static const char *const names[] = { "type", "name", "description", "parameters", "strict", NULL };
-    const json_t *schema = json_object_get(v, "parameters");
+    const json_t *schema = face_get(c, v, "parameters");
     str_t         type = STR_NULL, name = STR_NULL, about = STR("");
 
     if (face_text(c, path, v, "type", true, &type)) {
@@ -86,29 +79,29 @@ static int read_tool(face_call_t *c, const char *path, const json_t *v, chat_too
     {
         return -1;
     }
-    if (given(v, "parameters") && !json_is_object(schema)) {
+    if (schema != NULL && !json_is_object(schema)) {
         return face_refuse(c, face_field(c, path, "parameters"), "must be a JSON Schema, which is an object");
     }
-    t->schema = json_is_object(schema) ? str_of(json_text(c->arena, schema)) : STR_NULL;
+    t->schema = schema != NULL ? str_of(json_text(c->arena, schema)) : STR_NULL;
     t->name = name.p;
     t->description = about.p;
     return 0;
 }
 
-static int read_choice(face_call_t *c, const json_t *o, json_t *extra)
+static int read_choice(face_call_t *c, const json_t *o)
 {
     static const struct { const char *word; chat_choice_t choice; } words[] = {
         { "auto", CHOICE_AUTO }, { "none", CHOICE_NONE }, { "required", CHOICE_ANY },
     };
-    const json_t *v = json_object_get(o, "tool_choice");
+    const json_t *v = face_get(c, o, "tool_choice");
     const char   *name = json_string_value(json_object_get(v, "name"));
     bool          flag = false;
 
     if (face_flag(c, "", o, "parallel_tool_calls", &flag)) {
         return -1;
     }
-    c->q.options.parallel = given(o, "parallel_tool_calls") ? flag : -1;
-    if (!given(o, "tool_choice")) {
+    c->q.options.parallel = face_get(c, o, "parallel_tool_calls") != NULL ? flag : -1;
+    if (v == NULL) {
         return 0;
     }
     if (str_is(json_str(v, "type", STR_NULL), "function") && name != NULL) {
@@ -122,7 +115,7 @@ static int read_choice(face_call_t *c, const json_t *o, json_t *extra)
             return 0;
         }
     }
-    return json_is_object(v) ? json_object_set(extra, "tool_choice", json_object_get(o, "tool_choice"))
+    return json_is_object(v) ? face_keep(c, "tool_choice", v)
                              : face_refuse(c, "tool_choice", "must be none, auto, required, or name a function");
 }
 
@@ -161,10 +154,10 @@ static int read_format(face_call_t *c, const json_t *v)
 }
 
 /* What is as without it is left out; the rest is kept for a provider of this dialect. */
-static int read_text(face_call_t *c, const json_t *o, json_t *extra)
+static int read_text(face_call_t *c, const json_t *o)
 {
     static const char *const names[] = { "format", "verbosity", NULL };
-    const json_t *v = json_object_get(o, "text");
+    const json_t *v = face_get(c, o, "text");
     json_t       *kept = json_own(c->arena, json_object());
     str_t         verbosity = STR_NULL;
 
@@ -176,18 +169,18 @@ static int read_text(face_call_t *c, const json_t *o, json_t *extra)
     if (verbosity.p != NULL && !str_is(verbosity, "medium")) {
         json_object_set_new(kept, "verbosity", json_string(verbosity.p));
     }
-    return json_object_size(kept) > 0 ? json_object_set(extra, "text", kept) : 0;
+    return json_object_size(kept) > 0 ? face_keep(c, "text", kept) : 0;
 }
 
-static int read_reasoning(face_call_t *c, const json_t *o, json_t *extra)
+static int read_reasoning(face_call_t *c, const json_t *o)
 {
     static const char *const words[] = { "none", "minimal", "low", "medium", "high", "xhigh", "max" };
-    const json_t *v = json_object_get(o, "reasoning"), *one;
+    const json_t *v = face_get(c, o, "reasoning"), *one;
     json_t       *kept = json_own(c->arena, json_object());
     const char   *name;
     str_t         effort = STR_NULL;
 
-    if (given(o, "reasoning") && !json_is_object(v)) {
+    if (v != NULL && !json_is_object(v)) {
         return face_refuse(c, "reasoning", "must be an object");
     }
     if (face_text(c, "reasoning", v, "effort", false, &effort)) {
@@ -206,14 +199,13 @@ static int read_reasoning(face_call_t *c, const json_t *o, json_t *extra)
             json_object_set(kept, name, json_object_get(v, name));
         }
     }
-    return json_object_size(kept) > 0 ? json_object_set(extra, "reasoning", kept) : 0;
+    return json_object_size(kept) > 0 ? face_keep(c, "reasoning", kept) : 0;
 }
 
 static const face_usual_t usual[] = { { "service_tier", "auto" }, { "truncation", "disabled" }, { NULL, NULL } };
 
 static int read_request(face_call_t *c, const json_t *o)
 {
-    json_t            *extra = json_own(c->arena, json_object());
     chat_options_t    *to = &c->q.options;
     responses_state_t *s = arena_calloc(c->arena, sizeof *s);
     str_t              user = STR_NULL;
@@ -222,16 +214,15 @@ static int read_request(face_call_t *c, const json_t *o)
     c->state = s;
     if (face_text(c, "", o, "model", true, &c->model) || refuse_unspeakable(c, o) || read_stream(c, o)
         || face_number(c, "", o, "temperature", &to->temperature) || face_number(c, "", o, "top_p", &to->top_p)
-        || face_count(c, "", o, "max_output_tokens", 1, &to->max_tokens) || face_tools(c, o, read_tool) || read_choice(c, o, extra) || read_text(c, o, extra)
-        || read_reasoning(c, o, extra) || face_text(c, "", o, "user", false, &user) || face_text(c, "", o, "safety_identifier", false, &user)
+        || face_count(c, "", o, "max_output_tokens", 1, &to->max_tokens) || face_tools(c, o, read_tool) || read_choice(c, o) || read_text(c, o)
+        || read_reasoning(c, o) || face_text(c, "", o, "user", false, &user) || face_text(c, "", o, "safety_identifier", false, &user)
         || responses_input(c, o))
     {
         return -1;
     }
-    face_keep_rest(o, known, usual, extra);
+    face_keep_rest(c, o, known, usual);
     to->end_user = user.p;
     to->dialect = face_responses.name;
-    to->extra = json_object_size(extra) > 0 ? extra : NULL;
     return 0;
 }
 

@@ -122,6 +122,17 @@ static json_t *read_list(reader_t *r, unsigned depth)
     return NULL;
 }
 
+static int set_member(reader_t *r, json_t *o, const scan_text_t *name, json_t *v)
+{
+#if JANSSON_VERSION_HEX >= 0x020E00
+    if (!name->escaped) {       /* needs no NUL behind it */
+        return json_object_setn_new_nocheck(o, name->raw.p, name->raw.n, v);
+    }
+#endif
+    (void) copy(r, name);
+    return json_object_set_new_nocheck(o, r->text, v);
+}
+
 /* "name": value. A name that was there already leaves the object as large as it was. */
 static bool read_member(reader_t *r, json_t *o, unsigned depth)
 {
@@ -133,8 +144,7 @@ static bool read_member(reader_t *r, json_t *o, unsigned depth)
         return false;
     }
     v = read_value(r, depth);
-    (void) copy(r, &name);
-    return json_object_set_new_nocheck(o, r->text, v) == 0 && json_object_size(o) > size;
+    return set_member(r, o, &name, v) == 0 && json_object_size(o) > size;
 }
 
 static json_t *read_object(reader_t *r, unsigned depth)
