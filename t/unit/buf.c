@@ -118,12 +118,45 @@ static void test_int(void)
     }
 }
 
+/* What is given back serves the next one of its size; more than are kept goes to free(). */
+static void test_pool(void)
+{
+    buf_t  b[100];
+    bool   good = true;
+    char  *mem;
+
+    buf_pool_init();
+    buf_init(&b[0], 1 << 20);
+    mem = buf_reserve(&b[0], 4096);
+    buf_free(&b[0]);
+    buf_init(&b[1], 1 << 20);
+    ok(buf_reserve(&b[0], 4096) == mem || SI_ASAN, "memory is used again");
+    ok(buf_reserve(&b[1], 4096) != b[0].mem, "once");
+    buf_free(&b[0]);
+    buf_free(&b[1]);
+    for (size_t round = 0; round < 6; round++) {
+        size_t n = (size_t) 1024 << round / 2 * 2;
+
+        for (size_t i = 0; i < 100; i++) {
+            buf_init(&b[i], 1 << 20);
+            memset(buf_reserve(&b[i], n), (int) i, n);
+            buf_commit(&b[i], n);
+        }
+        for (size_t i = 0; i < 100; i++) {
+            good = good && b[i].p[0] == (char) i && b[i].p[n - 1] == (char) i;
+            buf_free(&b[i]);
+        }
+    }
+    ok(good, "a hundred at a time, of sizes that are kept and others");
+}
+
 int main(void)
 {
     test_int();
     test_maximum();
     test_pipe();
     test_give_back();
+    test_pool();
     test_json();
     return done_testing();
 }

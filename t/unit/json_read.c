@@ -168,11 +168,32 @@ static void test_long(void)
     free(many);
 }
 
+/* As strtod() reads them, to the last bit: up to 15 digits by a shorter way, more by itself. */
+static void test_reals(void)
+{
+    static const char more[] = "73190582644913708256";
+    char     text[64];
+    unsigned wrong = 0, seed = 1;
+
+    for (int i = 0; i < 200000; i++) {
+        unsigned long long v = ((unsigned long long) rand_r(&seed) << 31 | (unsigned) rand_r(&seed)) % 1000000000000000ull >> i % 50;
+        int                n = snprintf(text, sizeof text, "%s%llu", i % 2 ? "-" : "", v), places = 1 + (int) ((unsigned) i / 100 % 18);
+        json_t            *r;
+
+        snprintf(text + n, sizeof text - (size_t) n, ".%.*s", places, more + i % 3);
+        r = json_read(str_of(text));
+        wrong += r == NULL || json_real_value(r) != strtod(text, NULL);
+        json_decref(r);
+    }
+    ok(wrong == 0, "reals are the nearest doubles");
+}
+
 int main(void)
 {
     test_lists();
     test_changed();
     test_depth();
+    test_reals();
     test_long();
     return done_testing();
 }

@@ -11,6 +11,7 @@
 #include "turn/turn.h"
 
 #define ERROR_MAX  8192u            /* bytes of an error's body; a message is a few hundred */
+#define OUT_USUAL  2048u            /* bytes of an answer that are written before any is sent, of most */
 
 #define BLOCKS     32u              /* room for parts of an answer is made for so many at once */
 
@@ -401,6 +402,7 @@ void co_face_run(request_t *r, const face_t *face)
 
     /* A byte of an answer is six of JSON at most; four kinds of it can be in one body. */
     buf_init(&c.out, 24 * proc.conf->answer_max + (1u << 20));
+    (void) buf_reserve(&c.out, OUT_USUAL);
     if (co_read(&c) != 0 || face_choose(&c, &spec) != 0) {
         if (c.err.status != 0) {
             co_face_error(&c);

@@ -112,6 +112,7 @@ _Noreturn void worker_run(int slot, const char *died, conf_t *conf)
     proc.conf = conf;
     snprintf(proc.node, sizeof(proc.node), "%s", conf->node);
 
+    buf_pool_init();
     json_init();
     loop_init();
     co_init();

@@ -4,8 +4,8 @@
 
 #include "base/proc.h"
 
-#define KEPT_BYTES  8192u       /* blocks of this size, as calls have, … */
-#define KEPT_MAX    64u         /* … are kept for the next arenas, so many */
+#define KEPT_BYTES  16384u      /* blocks of this size, as calls have, … */
+#define KEPT_MAX    64u         /* … are kept for the next arenas, so many: 1 MiB */
 
 #define ALIGN       _Alignof(max_align_t)
 #define ALIGNED(n)  (((n) + ALIGN - 1) & ~(ALIGN - 1))

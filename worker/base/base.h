@@ -60,7 +60,8 @@ static inline bool str_eq(str_t a, str_t b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-static inline bool str_is(str_t a, const char *z) { return str_eq(a, str_of(z)); }
+/* Most are told apart by the first byte. */
+static inline bool str_is(str_t a, const char *z) { return (a.n == 0 || z == NULL || a.p[0] == z[0]) && str_eq(a, str_of(z)); }
 
 #define SI_MIN(a, b)     ((a) < (b) ? (a) : (b))
 #define SI_MAX(a, b)     ((a) > (b) ? (a) : (b))

@@ -2,10 +2,64 @@
 
 #include <stdio.h>
 
+#include "base/proc.h"
 #include "base/utf8.h"
 
 #define BUF_FIRST  256u         /* bytes of the first allocation */
 #define BUF_LARGE  8192u        /* an empty buffer above this gives its memory back */
+
+/* malloc() keeps seven pieces of a size at hand, and none above 1,032 bytes; calls need hundreds: they are kept here. */
+#define KEPT_SIZES  6u              /* BUF_FIRST, twice that, and so on, to BUF_LARGE */
+#define KEPT_BYTES  (256u << 10)    /* of a size: 1.5 MiB at most in all */
+
+typedef struct piece {
+    struct piece *next;
+} piece_t;
+
+struct buf_pool {
+    piece_t *first[KEPT_SIZES];
+    unsigned n[KEPT_SIZES];
+};
+
+void buf_pool_init(void)
+{
+    proc.buf_pool = SI_ASAN ? NULL : si_calloc(sizeof *proc.buf_pool);      /* it finds what is used after it was given back */
+}
+
+/* Which of the sizes that are kept this is; KEPT_SIZES: none. */
+static size_t kept(size_t cap)
+{
+    bool may = proc.buf_pool != NULL && cap >= BUF_FIRST && cap <= BUF_LARGE && (cap & (cap - 1)) == 0;
+
+    return may ? (size_t) __builtin_ctzl(cap / BUF_FIRST) : KEPT_SIZES;
+}
+
+static char *take(size_t cap)
+{
+    size_t   i = kept(cap);
+    piece_t *p = i < KEPT_SIZES ? proc.buf_pool->first[i] : NULL;
+
+    if (p == NULL) {
+        return si_malloc(cap);
+    }
+    proc.buf_pool->first[i] = p->next;
+    proc.buf_pool->n[i]--;
+    return (char *) p;
+}
+
+static void give(char *mem, size_t cap)
+{
+    size_t   i = kept(cap);
+    piece_t *p = (piece_t *) (void *) mem;
+
+    if (i == KEPT_SIZES || proc.buf_pool->n[i] * cap >= KEPT_BYTES) {
+        free(mem);
+        return;
+    }
+    p->next = proc.buf_pool->first[i];
+    proc.buf_pool->first[i] = p;
+    proc.buf_pool->n[i]++;
+}
 
 void buf_init(buf_t *b, size_t max)
 {
@@ -14,19 +68,19 @@ void buf_init(buf_t *b, size_t max)
 
 void buf_free(buf_t *b)
 {
-    free(b->mem);
+    give(b->mem, b->cap);
     buf_init(b, b->max);
 }
 
 /* To new memory of cap >= n bytes. */
 static void buf_move(buf_t *b, size_t cap)
 {
-    char *mem = si_malloc(cap);
+    char *mem = take(cap);
 
     if (b->n > 0) {
         memcpy(mem, b->p, b->n);
     }
-    free(b->mem);
+    give(b->mem, b->cap);
     b->mem = b->p = mem;
     b->cap = cap;
 }
@@ -63,15 +117,14 @@ void buf_commit(buf_t *b, size_t n)
     b->n += n;
 }
 
-int buf_append(buf_t *b, const void *p, size_t n)
+int buf_append_slow(buf_t *b, const void *p, size_t n)
 {
-    size_t used = b->mem != NULL ? (size_t) (b->p - b->mem) + b->n : 0;
-    char  *to;
+    char *to;
 
     if (n == 0) {
         return SI_OK;
     }
-    to = n <= b->cap - used && n <= b->max - b->n ? b->p + b->n : buf_reserve(b, n);     /* most find room */
+    to = buf_reserve(b, n);
     if (to == NULL) {
         return SI_ENOMEM;
     }

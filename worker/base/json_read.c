@@ -6,6 +6,7 @@
 #include "base/json_scan.h"
 
 #define NUMBER_MAX  63          /* bytes of a number */
+#define FEW_DIGITS  15          /* make a number below 2^53 in any case */
 
 typedef struct {
     scan_t at;
@@ -81,6 +82,37 @@ static size_t number_len(const char *p, bool *real)
     return more > 0 ? n : 0;
 }
 
+/*
+ * A real without exponent, of few digits: they make an integer below 2^53, that and a power of ten up to 10^22 are doubles, and
+ * a quotient of doubles is rounded correctly (IEEE 754). False: it is left to strtod().
+ */
+static bool few_digits(const char *p, size_t n, double *out)
+{
+    static const double tens[] = { 1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15 };
+    bool     minus = *p == '-';
+    size_t   whole = digits(p + minus), places = n - minus - whole - 1;
+    uint64_t v = 0;
+
+    if (p[minus + whole] != '.' || digits(p + minus + whole + 1) != places || whole + places > FEW_DIGITS) {
+        return false;
+    }
+    for (const char *end = p + n, *at = p + minus; at < end; at++) {
+        v = *at != '.' ? 10 * v + (uint64_t) (*at - '0') : v;
+    }
+    *out = (minus ? -(double) v : (double) v) / tens[places];
+    return true;
+}
+
+static json_t *read_real(const char *text, size_t n)
+{
+    double v;
+
+    if (!few_digits(text, n, &v)) {
+        v = strtod(text, NULL);
+    }
+    return json_real(v);                /* NULL of what is infinite */
+}
+
 static json_t *read_number(reader_t *r)
 {
     char      text[NUMBER_MAX + 1];
@@ -96,7 +128,7 @@ static json_t *read_number(reader_t *r)
     }
     r->at.p += n;
     if (real) {
-        return json_real(strtod(text, NULL));       /* NULL of what is infinite */
+        return read_real(text, n);
     }
     errno = 0;
     v = strtoll(text, NULL, 10);

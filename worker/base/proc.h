@@ -16,6 +16,7 @@ typedef struct proc {
     uint64_t uuid_last;        /* base/uuid: time of the last id, so that ids sort */
     struct random *random;     /* base/digest: bytes of random_bytes() */
     struct json_pool *json_pool;    /* base/json_pool */
+    struct buf_pool *buf_pool; /* base/buf */
     struct arena  *arenas;     /* base/arena: freed ones */
     size_t         narenas;
 

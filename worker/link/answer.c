@@ -34,10 +34,11 @@ static void put_text(buf_t *b, uint8_t tag, const char *z)
     }
 }
 
-static bool token_char(char c)
+static inline bool token_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || (c >= '0' && c <= '9')
-           || (c != '\0' && strchr("!#$%&'*+.^_`|~", c) != NULL);
+    unsigned letter = ((unsigned char) c | 32u) - 'a';
+
+    return letter < 26 || c == '-' || (c >= '0' && c <= '9') || (c != '\0' && strchr("!#$%&'*+.^_`|~", c) != NULL);
 }
 
 /* A name is a token of RFC 9110, a value has no line breaks: nothing can be smuggled into the response. */
@@ -49,10 +50,7 @@ static bool header_ok(const char *name, const char *value)
     while (token_char(*name)) {
         name++;
     }
-    while (*value != '\0' && *value != '\r' && *value != '\n') {
-        value++;
-    }
-    return *name == '\0' && *value == '\0';
+    return *name == '\0' && value[strcspn(value, "\r\n")] == '\0';
 }
 
 /* Everything together stays below SI_OPEN_MAX, whatever the handler gives. */

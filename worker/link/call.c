@@ -5,7 +5,7 @@
 #include "base/proc.h"
 #include "base/util.h"
 
-#define ARENA_BLOCK  8192               /* a call_core_t, its fields, and what a small handler needs */
+#define ARENA_BLOCK  16384              /* all that most calls need, the streamed answer of a model too; as arena.c keeps them */
 
 static str_t id_key(const uint64_t *id)
 {
@@ -398,10 +398,10 @@ static str_t join(arena_t *a, str_t x, str_t y)
 str_t call_header(call_t *call, const char *name)
 {
     call_core_t *c = call_core(call);
-    str_t        found = STR_NULL;
+    str_t        found = STR_NULL, wanted = str_of(name);
 
     for (size_t i = 0; i < c->nheaders; i++) {
-        if (str_is(c->headers[i].name, name)) {
+        if (str_eq(c->headers[i].name, wanted)) {
             found = found.p == NULL ? c->headers[i].value : join(call->arena, found, c->headers[i].value);
         }
     }

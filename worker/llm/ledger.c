@@ -70,11 +70,11 @@ static void copy(char *to, size_t cap, const char *z)
     to[n] = '\0';
 }
 
+/* What the file had here before stands behind the ends of the texts, and in what ledger_end() or bury() will set. */
 static void describe(usage_row_t *u, const account_t *a)
 {
     const gateway_spec_t *s = a->spec;
 
-    memset(u, 0, sizeof *u);
     copy(u->id, sizeof u->id, a->id);
     copy(u->tenant, sizeof u->tenant, s->tenant);
     copy(u->user, sizeof u->user, s->user);

@@ -12,6 +12,7 @@
 #include "llm/fault.h"
 #include "llm/format.h"
 #include "llm/retry_after.h"
+#include "run/loop.h"
 
 #define REQUEST_MAX  (64u << 20)        /* bytes of a request body */
 #define BODY_MAX     (16u << 20)        /* bytes of an answer that is no stream, and of one event: a picture is one (Gemini) */
@@ -31,7 +32,7 @@ struct llm_call {
     bool                 is_binary;     /* they come in Amazon's framing, not as server-sent events */
     bool                 is_array;      /* they come as the elements of a JSON array */
     bool                 begun;         /* a piece has come */
-    uint64_t             since;         /* clock_ms() of the start, or of the last piece */
+    uint64_t             since;         /* loop_now() of the start, or of the last piece */
     bool                 over;          /* nothing more to read; rc says how it ended */
     int                  rc;
     reply_t              read;
@@ -39,7 +40,7 @@ struct llm_call {
 
 static uint64_t within(uint64_t ms, uint64_t deadline)
 {
-    return ms == 0 ? deadline : SI_MIN(clock_ms() + ms, deadline);
+    return ms == 0 ? deadline : SI_MIN(loop_now() + ms, deadline);
 }
 
 /* The request */
@@ -231,7 +232,7 @@ int co_remote_open(const provider_t *p, arena_t *a, const llm_request_t *q, llm_
 
     c->q = q;
     c->format = p->format;
-    c->since = clock_ms();
+    c->since = loop_now();
     *out = NULL;
     rc = co_start(c, a, err);
     if (rc == 0) {
@@ -362,7 +363,7 @@ static uint64_t due(const llm_call_t *c)
     uint64_t               ms = c->begun ? p->idle_ms : p->first_token_ms;
 
     if (c->read.finished) {
-        return SI_MIN(clock_ms() + (p->idle_ms == 0 ? TAIL_MS : SI_MIN(p->idle_ms, (uint64_t) TAIL_MS)), c->q->deadline);
+        return SI_MIN(loop_now() + (p->idle_ms == 0 ? TAIL_MS : SI_MIN(p->idle_ms, (uint64_t) TAIL_MS)), c->q->deadline);
     }
     return ms == 0 ? c->q->deadline : SI_MIN(c->since + ms, c->q->deadline);
 }
@@ -379,7 +380,7 @@ static void co_read_events(llm_call_t *c)
     }
     if (c->read.pieces.n > 0) {
         c->begun = true;
-        c->since = clock_ms();
+        c->since = loop_now();
     }
 }
 

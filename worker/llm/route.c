@@ -77,14 +77,14 @@ static void add_agent(const conf_t *c, route_t *r, const conf_tenant_t *t, const
 static void add_named(const conf_t *c, route_t *r, const conf_tenant_t *t, const char *name)
 {
     const conf_model_t *m = conf_model(c, str_of(name));
-    const conf_agent_t *agent = conf_agent(c, str_of(name));
-    const conf_task_t  *task = conf_task(c, str_of(name));
+    const conf_agent_t *agent = m == NULL ? conf_agent(c, str_of(name)) : NULL;
+    const conf_task_t  *task = m == NULL && agent == NULL ? conf_task(c, str_of(name)) : NULL;
 
     if (m != NULL && !add_own(r, t, name)) {
         add_model(r, t, m, &m->fallback);
-    } else if (m == NULL && agent != NULL) {
+    } else if (agent != NULL) {
         add_agent(c, r, t, agent);
-    } else if (m == NULL && task != NULL) {
+    } else if (task != NULL) {
         add_task(c, r, t, task);
     }
 }
@@ -92,13 +92,16 @@ static void add_named(const conf_t *c, route_t *r, const conf_tenant_t *t, const
 void route_of(const conf_t *c, const gateway_spec_t *spec, route_t *out)
 {
     const conf_tenant_t *t = spec->tenant != NULL ? conf_tenant(c, str_of(spec->tenant)) : NULL;
-    const conf_agent_t  *agent = conf_agent(c, str_of(spec->agent != NULL && spec->agent[0] != '\0' ? spec->agent : c->default_agent));
+    const conf_agent_t  *agent;
 
     out->n = 0;
     out->embeddings = spec->embeddings;
     if (spec->model != NULL && spec->model[0] != '\0') {
         add_named(c, out, t, spec->model);
-    } else if (agent != NULL) {
+        return;
+    }
+    agent = conf_agent(c, str_of(spec->agent != NULL && spec->agent[0] != '\0' ? spec->agent : c->default_agent));
+    if (agent != NULL) {
         add_agent(c, out, t, agent);
     }
 }

@@ -27,7 +27,7 @@
 #endif
 
 #define FILLER        0x5a
-#define FILLER_BYTES  4096
+#define FILLER_BYTES  1024
 
 /* ---- stacks ---- */
 
@@ -81,12 +81,12 @@ co_stack_t co_stack_get(co_stacks_t *pool)
 }
 
 /*
- * The lowest page that a pooled stack keeps is filled with one byte. As long as it stands nothing below was used either (no
- * frame of ours is longer than a page), and the system need not be asked to take that back.
+ * The lowest KiB that a pooled stack keeps is filled with one byte. As long as it stands nothing below was used either, but by
+ * a frame that is longer and touched none of it, which a later one will betray; and the system need not be asked to take that back.
  */
-static bool filler_stands(const char *page)
+static bool filler_stands(const char *at)
 {
-    return page[0] == FILLER && memcmp(page, page + 1, FILLER_BYTES - 1) == 0;
+    return at[0] == FILLER && memcmp(at, at + 1, FILLER_BYTES - 1) == 0;
 }
 
 void co_stack_put(co_stacks_t *pool, co_stack_t s)

@@ -7,6 +7,7 @@
 #include "store/rows.h"
 
 #define ROW_BYTES  4096u        /* of one row, at most: every byte of its names escaped */
+#define ROW_USUAL  448u         /* of most */
 
 #define SUMS \
     "count(*) FILTER (WHERE outcome <> 'cached') AS calls, count(*) FILTER (WHERE outcome NOT IN ('ok', 'cached')) AS failed," \
@@ -120,6 +121,7 @@ int co_store_usage_put(arena_t *a, const usage_row_t *const *rows, size_t n)
     buf_t       b;
 
     buf_init(&b, USAGE_ROWS_MAX * ROW_BYTES);
+    (void) buf_reserve(&b, n * ROW_USUAL);
     for (size_t k = 0; k < SI_COUNT(columns); k++) {
         from[k] = b.n;
         put_column(&b, k, rows, n);
