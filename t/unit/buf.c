@@ -87,6 +87,12 @@ static void test_give_back(void)
     ok(b.n == 1 && b.p[0] == 'x', "all but one byte consumed");
     buf_consume(&b, 1);
     ok(b.mem == NULL, "a large one gives it back when empty");
+    memset(buf_reserve(&b, 100000), 'x', 100000);
+    buf_commit(&b, 100000);
+    buf_clear(&b, 1 << 17);
+    ok(b.n == 0 && b.mem != NULL && b.p == b.mem, "or keeps as much as it is told to");
+    buf_clear(&b, 99999);
+    ok(b.mem == NULL && b.n == 0, "and not more");
     buf_free(&b);
 }
 

@@ -182,6 +182,15 @@ int buf_printf(buf_t *b, const char *fmt, ...)
     return rc;
 }
 
+void buf_clear(buf_t *b, size_t keep)
+{
+    if (b->cap > keep) {
+        buf_free(b);
+    }
+    b->p = b->mem;
+    b->n = 0;
+}
+
 void buf_consume(buf_t *b, size_t n)
 {
     if (n > b->n) {
@@ -190,10 +199,8 @@ void buf_consume(buf_t *b, size_t n)
     b->n -= n;
     if (b->n > 0) {
         b->p += n;
-    } else if (b->cap > BUF_LARGE) {
-        buf_free(b);
     } else {
-        b->p = b->mem;
+        buf_clear(b, BUF_LARGE);
     }
 }
 

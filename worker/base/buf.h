@@ -35,6 +35,8 @@ char *buf_reserve(buf_t *b, size_t n);
 void buf_commit(buf_t *b, size_t n);
 /* Drops n bytes at the front. Memory is given back when the buffer becomes empty and is large. */
 void buf_consume(buf_t *b, size_t n);
+/* Drops all. Memory of up to `keep` bytes stays with the buffer. */
+void buf_clear(buf_t *b, size_t keep);
 /* Appends s as a JSON string with quotes; invalid UTF-8 becomes U+FFFD; CR, LF, NUL never appear raw. */
 int  buf_json_str(buf_t *b, str_t s);
 

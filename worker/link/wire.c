@@ -94,7 +94,9 @@ static bool link_send(link_t *l)
     while (l->out.n > 0) {
         ssize_t n = send(l->watch.fd, l->out.p, l->out.n, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-        if (n >= 0) {
+        if (n == (ssize_t) l->out.n) {
+            buf_clear(&l->out, LINK_OUT_KEPT);
+        } else if (n >= 0) {
             buf_consume(&l->out, (size_t) n);
         } else if (errno != EINTR) {
             l->blocked = errno == EAGAIN || errno == EWOULDBLOCK;

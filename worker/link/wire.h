@@ -14,6 +14,7 @@
 #include "run/loop.h"
 
 #define LINK_OUT_MAX    (64u << 20)     /* gathered and not yet taken by the socket; past it the link is closed */
+#define LINK_OUT_KEPT   (64u << 10)     /* of memory for it stays with a link that is busy or was */
 #define LINK_OUT_HIGH   (1u << 20)      /* past it private writers wait, so that one edge cannot fill the above with them */
 #define LINK_IN         (64u << 10)     /* the usual read buffer */
 #define LINK_HELLO_MS   5000
