@@ -63,6 +63,12 @@ static inline bool str_eq(str_t a, str_t b)
 /* Most are told apart by the first byte. */
 static inline bool str_is(str_t a, const char *z) { return (a.n == 0 || z == NULL || a.p[0] == z[0]) && str_eq(a, str_of(z)); }
 
+/* What a hexadecimal digit of either case stands for, or -1. */
+static inline int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 #define SI_MIN(a, b)     ((a) < (b) ? (a) : (b))
 #define SI_MAX(a, b)     ((a) > (b) ? (a) : (b))
 #define SI_COUNT(array)  (sizeof(array) / sizeof((array)[0]))

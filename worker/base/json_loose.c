@@ -1,33 +1,15 @@
 #include "base/json.h"
-
-#define NO_UNIT  0x10000u
-
-/* Four hexadecimal digits at p, or NO_UNIT. */
-static unsigned unit(const char *p, const char *end)
-{
-    unsigned v = 0;
-
-    for (int i = 0; i < 4; i++) {
-        char c = p + i < end ? p[i] : '\0';
-        int  digit = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
-
-        if (digit < 0) {
-            return NO_UNIT;
-        }
-        v = v << 4 | (unsigned) digit;
-    }
-    return v;
-}
+#include "base/json_scan.h"
 
 /* A byte or an escape within a string, mended; its length there. */
 static size_t put_character(buf_t *out, const char *p, const char *end)
 {
     size_t   n = *p == '\\' ? SI_MIN((size_t) (end - p), (size_t) 2) : 1;
-    unsigned high, low;
+    uint32_t high, low;
 
     if (n == 2 && p[1] == 'u') {
-        high = unit(p + 2, end);
-        low = end - p >= 12 && p[6] == '\\' && p[7] == 'u' ? unit(p + 8, end) : NO_UNIT;
+        high = scan_unit(p + 2, end);
+        low = end - p >= 12 && p[6] == '\\' && p[7] == 'u' ? scan_unit(p + 8, end) : SCAN_NO_UNIT;
         n = high >= 0xd800 && high < 0xdc00 && low >= 0xdc00 && low < 0xe000 ? 12 : SI_MIN((size_t) (end - p), (size_t) 6);
         if (n == 6 && (high == 0 || (high >= 0xd800 && high < 0xe000))) {
             (void) buf_puts(out, "\\ufffd");

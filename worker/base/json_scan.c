@@ -1,16 +1,14 @@
 #include "base/json_scan.h"
 
-/* Four hexadecimal digits, or 0, which stands for no character here either. */
-static uint32_t unit(const char *p, const char *end)
+uint32_t scan_unit(const char *p, const char *end)
 {
     uint32_t v = 0;
 
     for (int i = 0; i < 4; i++) {
-        char c = p + i < end ? p[i] : '\0';
-        int  digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = p + i < end ? hex_digit(p[i]) : -1;
 
         if (digit < 0) {
-            return 0;
+            return SCAN_NO_UNIT;
         }
         v = v << 4 | (uint32_t) digit;
     }
@@ -20,13 +18,13 @@ static uint32_t unit(const char *p, const char *end)
 /* The character that an escape with u at p stands for, and its length in *n; 0: none, or half of a pair. */
 static uint32_t character(const char *p, const char *end, size_t *n)
 {
-    uint32_t v = unit(p + 2, end), low;
+    uint32_t v = scan_unit(p + 2, end), low;
 
     *n = 6;
     if (v < 0xd800 || v > 0xdfff) {
-        return v;
+        return v != SCAN_NO_UNIT ? v : 0;
     }
-    low = end - p >= 12 && p[6] == '\\' && p[7] == 'u' ? unit(p + 8, end) : 0;
+    low = end - p >= 12 && p[6] == '\\' && p[7] == 'u' ? scan_unit(p + 8, end) : SCAN_NO_UNIT;
     *n = 12;
     return v < 0xdc00 && low >= 0xdc00 && low <= 0xdfff ? 0x10000 + ((v - 0xd800) << 10) + (low - 0xdc00) : 0;
 }

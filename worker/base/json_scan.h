@@ -17,6 +17,10 @@ typedef struct {
     bool  escaped;          /* it has escapes: scan_unescape() says what it stands for */
 } scan_text_t;
 
+#define SCAN_NO_UNIT  0x10000u
+
+/* The four hexadecimal digits at p, or SCAN_NO_UNIT. */
+uint32_t scan_unit(const char *p, const char *end);
 /* scan_text() behind the quote and n plain bytes. */
 bool   scan_text_rest(scan_t *s, size_t n, scan_text_t *out);
 /* What such a string stands for, into `to`, which has room for raw.n bytes. Its length. */

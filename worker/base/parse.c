@@ -83,15 +83,6 @@ int parse_size(str_t s, uint64_t *bytes)
     return s.n == 0 ? SI_EINVAL : parse_unit(s, units, bytes);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Percent-decodes s. Length, or SI_EINVAL: malformed, a NUL, or no room for the text and its NUL. */
 static int percent_decode(str_t s, char *out, size_t cap)
 {
@@ -103,8 +94,8 @@ static int percent_decode(str_t s, char *out, size_t cap)
         if (c == '+') {
             c = ' ';
         } else if (c == '%') {
-            int hi = s.n - i > 2 ? hex_value(s.p[i + 1]) : -1;
-            int lo = s.n - i > 2 ? hex_value(s.p[i + 2]) : -1;
+            int hi = s.n - i > 2 ? hex_digit(s.p[i + 1]) : -1;
+            int lo = s.n - i > 2 ? hex_digit(s.p[i + 2]) : -1;
 
             if (hi < 0 || lo < 0) {
                 return SI_EINVAL;

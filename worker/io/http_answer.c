@@ -169,21 +169,16 @@ static int head_end(http_answer_t *a)
 
 /* --- chunks --- */
 
-static int hex_of(char c)
-{
-    return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* "1a", or "1a ; extension" */
 static int chunk_size(http_answer_t *a, str_t l)
 {
     size_t i = 0;
 
-    for (a->left = 0; i < l.n && hex_of(l.p[i]) >= 0; i++) {
+    for (a->left = 0; i < l.n && hex_digit(l.p[i]) >= 0; i++) {
         if (a->left > INT64_MAX >> 4) {
             return refuse(a, "the answer has a chunk that is too long");
         }
-        a->left = a->left << 4 | (uint64_t) hex_of(l.p[i]);
+        a->left = a->left << 4 | (uint64_t) hex_digit(l.p[i]);
     }
     if (i == 0 || (i < l.n && l.p[i] != ';' && l.p[i] != ' ' && l.p[i] != '\t')) {
         return refuse(a, "the answer has a malformed chunk");
@@ -262,7 +257,7 @@ static size_t plain_size(const char *p, const char *end, size_t *size)
     const char *from = p;
     int         digit;
 
-    for (*size = 0; end - p > 2 && p - from < CHUNK_DIGITS && (digit = hex_of(*p)) >= 0; p++) {
+    for (*size = 0; end - p > 2 && p - from < CHUNK_DIGITS && (digit = hex_digit(*p)) >= 0; p++) {
         *size = *size << 4 | (size_t) digit;
     }
     return *size > 0 && end - p >= 2 && p[0] == '\r' && p[1] == '\n' ? (size_t) (p - from) + 2 : 0;

@@ -53,11 +53,6 @@ struct otlp {
 
 /* --- headers --- */
 
-static int unhex(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Appends the value, decoded: no control bytes. */
 static int put_value(buf_t *line, const char *p, size_t n)
 {
@@ -65,12 +60,12 @@ static int put_value(buf_t *line, const char *p, size_t n)
         unsigned char c = (unsigned char) p[i];
 
         if (c == '%') {
-            int hi = i + 2 < n ? unhex(p[i + 1]) : -1;
+            int hi = i + 2 < n ? hex_digit(p[i + 1]) : -1;
 
-            if (hi < 0 || unhex(p[i + 2]) < 0) {
+            if (hi < 0 || hex_digit(p[i + 2]) < 0) {
                 return SI_EINVAL;
             }
-            c = (unsigned char) (hi * 16 + unhex(p[i + 2]));
+            c = (unsigned char) (hi * 16 + hex_digit(p[i + 2]));
             i += 2;
         }
         if (c < ' ' || c == 0x7f || buf_append(line, &c, 1) != 0) {

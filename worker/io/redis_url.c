@@ -17,13 +17,6 @@ static int take(char *out, size_t cap, const char *p, size_t n)
     return 0;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static int take_decoded(char *out, size_t cap, const char *p, size_t n)
 {
     size_t len = 0;

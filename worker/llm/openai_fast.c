@@ -6,7 +6,6 @@
 #include "llm/openai_read.h"
 #include "llm/same.h"
 
-
 /* What the members of an object may be here; a chunk with any other member is left alone. */
 typedef enum {
     UNKNOWN, IGNORED, NOTHING, ZERO, OBJECT, ID, MODEL, OBFUSCATION, CONTENT, REASONING, OTHER_REASONING, CHOICES, DELTA, FINISH,
