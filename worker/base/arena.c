@@ -26,7 +26,6 @@ struct arena {
     defer_t *defers;
     size_t   block;
     size_t   size;
-    struct arena *next;     /* of those that are kept */
 };
 
 arena_t *arena_new(size_t block)
@@ -35,13 +34,8 @@ arena_t *arena_new(size_t block)
     arena_t *a;
 
     block = ALIGNED(SI_MAX(block, (size_t) 256));
-    if (block == KEPT_BYTES && proc.arenas != NULL) {
-        a = proc.arenas;
-        proc.arenas = a->next;
-        proc.narenas--;
-    } else {
-        a = si_malloc(head + block);
-    }
+    a = block == KEPT_BYTES ? pieces_take(&proc.arenas) : NULL;
+    a = a != NULL ? a : si_malloc(head + block);
     *a = (arena_t) { .block = block, .size = head + block };
     a->p = (char *) a + head;
     a->end = a->p + block;
@@ -63,10 +57,8 @@ void arena_free(arena_t *a)
         next = b->next;
         free(b);
     }
-    if (!SI_ASAN && a->block == KEPT_BYTES && proc.narenas < KEPT_MAX) {
-        a->next = proc.arenas;
-        proc.arenas = a;
-        proc.narenas++;
+    if (a->block == KEPT_BYTES) {
+        pieces_give(&proc.arenas, a, KEPT_MAX);
     } else {
         free(a);
     }

@@ -8,57 +8,43 @@
 #define BUF_FIRST  256u         /* bytes of the first allocation */
 #define BUF_LARGE  8192u        /* an empty buffer above this gives its memory back */
 
-/* malloc() keeps seven pieces of a size at hand, and none above 1,032 bytes; calls need hundreds: they are kept here. */
 #define KEPT_SIZES  6u              /* BUF_FIRST, twice that, and so on, to BUF_LARGE */
 #define KEPT_BYTES  (256u << 10)    /* of a size: 1.5 MiB at most in all */
 
-typedef struct piece {
-    struct piece *next;
-} piece_t;
-
 struct buf_pool {
-    piece_t *first[KEPT_SIZES];
-    unsigned n[KEPT_SIZES];
+    pieces_t sizes[KEPT_SIZES];
 };
 
 void buf_pool_init(void)
 {
-    proc.buf_pool = SI_ASAN ? NULL : si_calloc(sizeof *proc.buf_pool);      /* it finds what is used after it was given back */
+    proc.buf_pool = si_calloc(sizeof *proc.buf_pool);
 }
 
-/* Which of the sizes that are kept this is; KEPT_SIZES: none. */
-static size_t kept(size_t cap)
+/* Where memory of this size is kept; NULL: nowhere. */
+static pieces_t *pool_of(size_t cap)
 {
     bool may = proc.buf_pool != NULL && cap >= BUF_FIRST && cap <= BUF_LARGE && (cap & (cap - 1)) == 0;
 
-    return may ? (size_t) __builtin_ctzl(cap / BUF_FIRST) : KEPT_SIZES;
+    return may ? &proc.buf_pool->sizes[__builtin_ctzl(cap / BUF_FIRST)] : NULL;
 }
 
 static char *take(size_t cap)
 {
-    size_t   i = kept(cap);
-    piece_t *p = i < KEPT_SIZES ? proc.buf_pool->first[i] : NULL;
+    pieces_t *pool = pool_of(cap);
+    char   *p = pool != NULL ? pieces_take(pool) : NULL;
 
-    if (p == NULL) {
-        return si_malloc(cap);
-    }
-    proc.buf_pool->first[i] = p->next;
-    proc.buf_pool->n[i]--;
-    return (char *) p;
+    return p != NULL ? p : si_malloc(cap);
 }
 
 static void give(char *mem, size_t cap)
 {
-    size_t   i = kept(cap);
-    piece_t *p = (piece_t *) (void *) mem;
+    pieces_t *pool = pool_of(cap);
 
-    if (i == KEPT_SIZES || proc.buf_pool->n[i] * cap >= KEPT_BYTES) {
+    if (pool != NULL) {
+        pieces_give(pool, mem, KEPT_BYTES / cap);
+    } else {
         free(mem);
-        return;
     }
-    p->next = proc.buf_pool->first[i];
-    proc.buf_pool->first[i] = p;
-    proc.buf_pool->n[i]++;
 }
 
 void buf_init(buf_t *b, size_t max)

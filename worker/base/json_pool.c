@@ -1,59 +1,39 @@
-/*
- * jansson's memory. malloc() keeps seven pieces of a size at hand, a tree has dozens, and most are of few sizes: here more
- * are kept, each a piece of malloc()'s own, so that whoever frees one by free() does no harm.
- */
+/* jansson's memory: a tree has dozens of pieces, and most are of few sizes. */
 #include <malloc.h>
 
 #include "base/json.h"
 #include "base/proc.h"
 
 #define SIZES  8                /* glibc's pieces: of 24 bytes, and of 16 more each, up to 136 */
-#define KEPT   512              /* pieces of a size: 360 KiB at most in all */
-
-typedef struct piece {
-    struct piece *next;
-} piece_t;
+#define KEPT   512u             /* pieces of a size: 360 KiB at most in all */
 
 struct json_pool {
-    piece_t *first[SIZES];
-    unsigned n[SIZES];
+    pieces_t sizes[SIZES];
 };
 
 static void *take(size_t n)
 {
-    struct json_pool *pool = proc.json_pool;
-    size_t            i = n <= 24 ? 0 : (n - 24 + 15) / 16;
-    piece_t          *p;
+    size_t i = n <= 24 ? 0 : (n - 24 + 15) / 16;
+    void  *p = i < SIZES ? pieces_take(&proc.json_pool->sizes[i]) : NULL;
 
-    if (i >= SIZES || pool->first[i] == NULL) {
-        return si_malloc(n);
-    }
-    p = pool->first[i];
-    pool->first[i] = p->next;
-    pool->n[i]--;
-    return p;
+    return p != NULL ? p : si_malloc(n);
 }
 
 static void give(void *p)
 {
-    struct json_pool *pool = proc.json_pool;
-    size_t            n = malloc_usable_size(p), i = (n - 24) / 16;      /* of NULL: 0 */
-    piece_t          *piece = p;
+    size_t n = malloc_usable_size(p), i = (n - 24) / 16;        /* of NULL: 0 */
 
-    if (n < 24 || i >= SIZES || pool->n[i] == KEPT) {
+    if (n < 24 || i >= SIZES) {
         free(p);
-        return;
+    } else {
+        pieces_give(&proc.json_pool->sizes[i], p, KEPT);
     }
-    piece->next = pool->first[i];
-    pool->first[i] = piece;
-    pool->n[i]++;
 }
 
 void json_init(void)
 {
-    if (SI_ASAN) {
-        return;                 /* it finds what is used after it was given back */
+    if (!SI_ASAN) {
+        proc.json_pool = si_calloc(sizeof(*proc.json_pool));
+        json_set_alloc_funcs(take, give);
     }
-    proc.json_pool = si_calloc(sizeof(*proc.json_pool));
-    json_set_alloc_funcs(take, give);
 }

@@ -5,7 +5,7 @@
 #ifndef SI_PROC_H
 #define SI_PROC_H
 
-#include "base/base.h"
+#include "base/pieces.h"
 
 typedef struct proc {
     int    slot;               /* 0..workers-1; -1 in the master and in tools */
@@ -17,8 +17,7 @@ typedef struct proc {
     struct random *random;     /* base/digest: bytes of random_bytes() */
     struct json_pool *json_pool;    /* base/json_pool */
     struct buf_pool *buf_pool; /* base/buf */
-    struct arena  *arenas;     /* base/arena: freed ones */
-    size_t         narenas;
+    pieces_t       arenas;     /* base/arena: freed ones */
 
     struct logger   *logger;   /* base/logger */
     struct loop     *loop;     /* run/loop */
