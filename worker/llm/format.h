@@ -20,6 +20,7 @@ typedef struct {
 
 struct format {
     const char *accept;             /* the header "Accept: …"; NULL: server-sent events or JSON */
+    bool names;                     /* it has a word for PART_NAME; the engine refuses that for the others */
     /* Writes the request; may wait (credentials). 0, or SI_E* with *err: what the format cannot say is refused ("unsupported"), never left out. */
     int (*co_put)(arena_t *a, const llm_request_t *q, format_request_t *out, llm_error_t *err);
     /* One event of the stream: its type ("" when it has none) and data, whole. Calls reply_*(). 0, or SI_E* with r->err. */

@@ -405,6 +405,6 @@ static int co_put(arena_t *a, const llm_request_t *q, format_request_t *out, llm
     return rc != 0 ? rc : buf_puts(b, "}");
 }
 
-static const format_t format_openai = { .co_put = co_put, .event = openai_read_event, .whole = openai_read_whole };
+static const format_t format_openai = { .co_put = co_put, .event = openai_read_event, .whole = openai_read_whole, .names = true };
 
 const provider_t provider_openai = FORMAT_PROVIDER("openai", &format_openai);

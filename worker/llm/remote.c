@@ -61,16 +61,16 @@ int format_unsupported(llm_error_t *err, const char *kind, const char *what)
     return provider_fail(err, SI_EINVAL, "unsupported", 0, false, "a provider of kind %s cannot be asked for %s", kind, what);
 }
 
-/* One dialect alone has a word for who of several participants speaks. */
-static int refuse_names(const llm_request_t *q, llm_error_t *err)
+/* Not every format has a word for who of several participants speaks. */
+static int refuse_names(const llm_call_t *c, llm_error_t *err)
 {
-    for (size_t i = 0; i < q->nmessages; i++) {
+    const llm_request_t *q = c->q;
+
+    for (size_t i = 0; i < q->nmessages && !c->format->names; i++) {
         const chat_message_t *m = &q->messages[i];
 
         if (m->nparts > 0 && m->parts[m->nparts - 1].kind == PART_NAME) {
-            const char *kind = q->model->provider->kind;
-
-            return strcmp(kind, "openai") == 0 ? 0 : format_unsupported(err, kind, "the name of a participant");
+            return format_unsupported(err, q->model->provider->kind, "the name of a participant");
         }
     }
     return 0;
@@ -79,7 +79,7 @@ static int refuse_names(const llm_request_t *q, llm_error_t *err)
 static int co_start(llm_call_t *c, arena_t *a, llm_error_t *err)
 {
     format_request_t put = { .headers = { "Content-Type: application/json", "Accept: text/event-stream, application/json" } };
-    int              rc = refuse_names(c->q, err);
+    int              rc = refuse_names(c, err);
 
     if (rc != 0) {
         return rc;
